@@ -1,0 +1,44 @@
+# Tidegate: every target sets up what it needs. `make test` and `make demo` work on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO_SECONDS ?=
+DEMO_ARGS ?=
+
+.PHONY: setup demo test check lint types layers unit lock schemas fuzz clean help
+.DEFAULT_GOAL := help
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@echo "==> Making the virtual environment in $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "==> Installing the locked dependencies"
+	@$(BIN)/pip install --progress-bar on --disable-pip-version-check -q --require-hashes -r requirements.lock
+	@echo "==> Installing Tidegate itself"
+	@$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(VENV)/.ready ## Make the virtual environment, nothing else
+
+demo: setup ## Run the main job on an embedded broker; DEMO_SECONDS=60 ends by itself
+	$(BIN)/tidegate demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(DEMO_ARGS)
+
+test: setup ## Linters, types, layers and every test
+	@echo "==> ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "==> mypy --strict"; $(BIN)/mypy
+	@echo "==> import-linter"; $(BIN)/lint-imports
+	@echo "==> pytest"; $(BIN)/pytest
+
+lint: setup ## ruff, mypy --strict and import-linter only
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+schemas: setup ## Write schemas/json again from the models
+	$(BIN)/python -m schemas.generate
+
+lock: setup ## Write requirements.lock again from pyproject.toml
+	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-header --no-annotate --quiet pyproject.toml -o requirements.lock
+
+clean: ## Remove everything the targets made
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
