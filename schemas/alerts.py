@@ -1,0 +1,116 @@
+"""What detect says to people: the present state of one incident, with why."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import Count, Label, Nanos, Part, Record, Text, Timestamp
+from schemas.rollups import Dimension
+
+Kind = Literal[
+    "retry_loop",
+    "context_growth",
+    "output_growth",
+    "dearer_calls",
+    "cache_collapse",
+    "runaway_trace",
+    "new_customer",
+    "new_api_key",
+    "cost_per_trace",
+    "creep",
+    "unusual_pattern",
+    "budget_pace",
+    "budget_exhausted",
+    "launch",
+    "data_quality",
+]
+Severity = Literal["info", "warning", "critical"]
+"""info = a notice, warning = a ticket, critical = a page."""
+Status = Literal["pending", "firing", "resolved"]
+Factor = Literal[
+    "traces",
+    "calls_per_trace",
+    "input_per_call",
+    "output_per_call",
+    "price",
+    "cost_per_trace",
+    "calls",
+    "cost",
+]
+
+
+class Driver(Part):
+    """One factor's share of the change in spend. The shares of an alert's drivers add up to the change."""
+
+    factor: Factor
+    share_nanos: Nanos = Field(description="dollars of the change that this factor explains, may be negative")
+    before: float = Field(allow_inf_nan=False)
+    after: float = Field(allow_inf_nan=False)
+
+
+class TraceEvidence(Part):
+    trace_id: Label
+    calls: Count
+    cost_nanos: Nanos
+    max_input_tokens: Count = 0
+    started_at: Timestamp
+    customer: Label | None = None
+    model: Label | None = None
+
+
+class DimensionEvidence(Part):
+    """One label that holds much of the spend while the incident runs."""
+
+    dimension: Dimension
+    value: Label
+    calls: Count
+    cost_nanos: Nanos
+    share: Annotated[float, Field(ge=0, le=1)] = Field(description="of the workflow's spend in the same time")
+
+
+class Evidence(Part):
+    traces: Annotated[list[TraceEvidence], Field(max_length=10)] = []
+    top: Annotated[list[DimensionEvidence], Field(max_length=20)] = []
+
+
+class Verdict(Part):
+    """The numbers of the detector that spoke, so that the decision can be checked from the record."""
+
+    detector: Label
+    score: float = Field(allow_inf_nan=False)
+    threshold: float = Field(allow_inf_nan=False)
+
+
+class Alert(Record):
+    """The present state of one incident. Level-triggered: sent again while it fires, once when resolved."""
+
+    fingerprint: Label = Field(
+        description="hash of workflow, kind and the incident's start: one per incident"
+    )
+    status: Status
+    severity: Severity
+    kind: Kind
+    workflow: Label
+    team: Label | None = None
+    started_at: Timestamp = Field(description="when the behaviour began, event time")
+    fired_at: Timestamp | None = Field(None, description="when it was first told, event time")
+    updated_at: Timestamp
+    resolved_at: Timestamp | None = None
+    sequence: Count = Field(description="grows by one with each record of this fingerprint")
+    summary: Text = Field(description="one sentence that says what, how much, since when and why")
+    cost_nanos: Nanos = Field(description="spent since started_at")
+    expected_nanos: Nanos = Field(description="what the same time would usually have cost")
+    excess_nanos: Nanos
+    projected_nanos: Nanos = Field(description="spend of the UTC day if this goes on to its end")
+    drivers: Annotated[list[Driver], Field(max_length=10)] = []
+    evidence: Evidence = Evidence()
+    verdict: Verdict
+    config_version: Label
+    throttle: Label | None = Field(None, description="command_id of the throttle this incident caused")
+
+    @property
+    def pages(self) -> bool:
+        """Whether this wakes somebody."""
+        return self.severity == "critical" and self.status == "firing"

@@ -1,0 +1,217 @@
+"""Records of the config topic: what ops change while everything runs.
+
+Key: `KIND/NAME`. A tombstone deletes. The topic is compacted and has one partition, so that every worker sees
+the same order. Unlike events, a control record with an unknown field is refused: a typo must not pass for a
+setting.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic_core import PydanticCustomError
+
+from schemas.alerts import Kind, Severity
+from schemas.base import Label, Ratio, Record, Text, Timestamp, Usd
+from schemas.throttles import Action, ScopeKind
+
+Pattern = Annotated[str, Field(min_length=1, max_length=200, description="glob: `*`, `support-*`")]
+Seconds = Annotated[float, Field(ge=0, le=2_678_400, allow_inf_nan=False)]
+
+
+class Spec(BaseModel):
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class Control(Record):
+    """What every record of the config topic says of itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Label
+    author: Label | None = None
+    reason: Text | None = None
+
+
+class TuningScope(Spec):
+    """Who a tuning is for. Order of precedence: global < team < workflow pattern < exact workflow."""
+
+    team: Label | None = None
+    workflow: Pattern | None = None
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> Self:
+        if self.team is not None and self.workflow is not None:
+            raise PydanticCustomError("invalid_value", "give a team or a workflow, not both")
+        return self
+
+
+class TuningSettings(Spec):
+    """What can be tuned. What is left out is inherited; the defaults are in `service.rules.settings`."""
+
+    enabled: bool | None = Field(None, description="false: watch and learn, but say nothing")
+    min_excess_usd: Usd | None = Field(
+        None, description="no incident below this many dollars over the expected"
+    )
+    min_excess_minutes: Annotated[float, Field(ge=0, le=1_440)] | None = Field(
+        None, description="… nor below this many minutes of the workflow's normal spend"
+    )
+    unit_cost_z: Annotated[float, Field(ge=1, le=100)] | None = Field(
+        None, description="how many scales a cost or call count per trace must lie above its usual"
+    )
+    trace_quantile: Annotated[float, Field(ge=1e-9, le=0.1)] | None = Field(
+        None, description="a live trace speaks when only this share of finished traces would be as large"
+    )
+    trace_min_usd: Usd | None = Field(None, description="… and has cost at least this much")
+    launch_multiple: Annotated[float, Field(ge=1.5, le=1_000)] | None = Field(
+        None, description="spend over expected that is called a launch when unit cost is as usual"
+    )
+    pending_s: Seconds | None = Field(None, description="how long a condition holds before it fires")
+    resolve_s: Seconds | None = Field(None, description="how long it must be gone before it resolves")
+    repeat_s: Annotated[float, Field(ge=1, le=86_400)] | None = Field(
+        None, description="how often a firing alert is sent again"
+    )
+
+
+class Tuning(Control):
+    kind: Literal["tuning"] = "tuning"
+    scope: TuningScope = TuningScope()
+    settings: TuningSettings
+
+
+class BudgetScope(Spec):
+    kind: Literal[
+        "organisation", "team", "workflow", "feature", "customer", "api_key", "model", "environment"
+    ] = "workflow"
+    value: Label
+
+
+class Budget(Control):
+    """A limit on spend over a window."""
+
+    kind: Literal["budget"] = "budget"
+    scope: BudgetScope
+    window: Literal["hour", "day", "week", "month"]
+    amount_usd: Usd
+    timezone: Label = "UTC"
+    alert_at: Annotated[list[Ratio], Field(max_length=10)] = [0.7, 0.8, 1.0]
+    hard: bool = False
+
+
+class Match(Spec):
+    """Which alerts a rule, silence or route is about: all of what is given must match."""
+
+    workflow: Pattern = "*"
+    team: Pattern | None = None
+    kinds: Annotated[list[Kind], Field(min_length=1, max_length=20)] | None = None
+    severities: Annotated[list[Severity], Field(min_length=1, max_length=3)] | None = None
+
+
+class Rule(Control):
+    """What to do to the traffic while an incident fires."""
+
+    kind: Literal["rule"] = "rule"
+    match: Match = Match()
+    min_excess_usd: Usd = Decimal(0)
+    scope: Literal["narrowest"] | ScopeKind = "narrowest"
+    action: Action
+    mode: Literal["enforce", "dry_run"] = "dry_run"
+    duration_s: Annotated[float, Field(ge=10, le=86_400)] = 600.0
+
+
+class Switch(Control):
+    """The switches of the whole installation."""
+
+    kind: Literal["switch"] = "switch"
+    name: Literal["throttles"] = "throttles"
+    state: Literal["on", "off"] = Field(description="off releases every throttle and issues none")
+
+
+class Launch(Control):
+    """Volume that is meant: quiet about volume up to the cap; never quiet about unit cost."""
+
+    kind: Literal["launch"] = "launch"
+    workflow: Pattern
+    starts_at: Timestamp
+    ends_at: Timestamp
+    volume_multiple: Annotated[float, Field(gt=1, le=100_000)]
+    unit_cost_usd: Usd | None = Field(None, description="expected dollars per trace")
+    cap_usd: Usd
+    owner: Label
+    review_at: Timestamp | None = None
+
+    @model_validator(mode="after")
+    def _ends_after_start(self) -> Self:
+        if self.ends_at <= self.starts_at:
+            raise PydanticCustomError("out_of_range", "ends_at must be later than starts_at")
+        return self
+
+
+class Silence(Control):
+    """Say nothing about matching alerts until a time. Throttles go on."""
+
+    kind: Literal["silence"] = "silence"
+    match: Match
+    starts_at: Timestamp
+    ends_at: Timestamp
+    author: Label
+    reason: Text
+
+    @model_validator(mode="after")
+    def _ends_after_start(self) -> Self:
+        if self.ends_at <= self.starts_at:
+            raise PydanticCustomError("out_of_range", "ends_at must be later than starts_at")
+        return self
+
+
+class Route(Control):
+    """Which receivers (named in the settings, where their secrets are) get matching alerts."""
+
+    kind: Literal["route"] = "route"
+    match: Match = Match()
+    receivers: Annotated[list[Label], Field(min_length=1, max_length=20)]
+
+
+class Price(Control):
+    """A contract price that replaces the list price from a date on. Dollars per million tokens."""
+
+    kind: Literal["price"] = "price"
+    provider: Label
+    model: Label
+    effective_from: Timestamp
+    input_usd_per_mtok: Usd
+    cached_input_usd_per_mtok: Usd | None = None
+    cache_write_usd_per_mtok: Usd | None = None
+    output_usd_per_mtok: Usd
+
+
+ControlRecord = Annotated[
+    Tuning | Budget | Rule | Switch | Launch | Silence | Route | Price, Field(discriminator="kind")
+]
+CONTROL_KINDS: dict[str, type[Control]] = {
+    "tuning": Tuning,
+    "budget": Budget,
+    "rule": Rule,
+    "switch": Switch,
+    "launch": Launch,
+    "silence": Silence,
+    "route": Route,
+    "price": Price,
+}
+CONTROL: TypeAdapter[Tuning | Budget | Rule | Switch | Launch | Silence | Route | Price] = TypeAdapter(
+    ControlRecord
+)
+
+
+class ConfigRejection(Record):
+    """A control record that was refused: nothing changed, and this says which field was wrong."""
+
+    key: Text
+    offset: Annotated[int, Field(ge=0)]
+    reason: Label
+    path: Text
+    detail: Text
+    rejected_by: Label
+    rejected_at: Timestamp

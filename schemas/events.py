@@ -1,0 +1,84 @@
+"""What gateways publish: one event per call (or metered charge), and one per business outcome."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from schemas.base import Label, Part, Positive, Record, Timestamp, Tokens, Usd
+
+UNATTRIBUTED = "unattributed"
+"""Where spend goes that names no workflow: money is never refused for want of a label."""
+
+
+class Charge(Part):
+    """Spend that is not a call. Its `cost_usd` must be given: no price list knows it."""
+
+    kind: Literal["gpu_hours", "seats", "credits", "storage", "fine_tune", "other"]
+    quantity: Positive
+    unit: Label
+
+
+class CostEvent(Record):
+    """One AI API call, or one metered charge, as a gateway reports it after it happened."""
+
+    event_id: Label = Field(description="unique per call; a second event with the same id is dropped")
+    occurred_at: Timestamp = Field(description="when the call ended")
+    provider: Label = Field(description="gen_ai.provider.name: openai, anthropic, aws.bedrock, …")
+    model: Label = Field(description="gen_ai.response.model, else gen_ai.request.model")
+    workflow: Label | None = Field(
+        None, description=f"gen_ai.workflow.name; missing becomes `{UNATTRIBUTED}`"
+    )
+
+    team: Label | None = None
+    feature: Label | None = None
+    customer: Label | None = None
+    user: Label | None = None
+    api_key: Label | None = Field(None, description="a name or hash of the key, never the key")
+    environment: Label | None = None
+    gateway: Label | None = None
+    trace_id: Label | None = Field(None, description="one agent run or request chain; shared by its retries")
+    session_id: Label | None = None
+    request_tags: Annotated[list[Label], Field(max_length=32)] | None = None
+
+    input_tokens: Tokens = Field(0, description="ALL input, cache reads and writes included")
+    cached_input_tokens: Tokens = Field(0, description="read from the provider's cache")
+    cache_write_tokens: Tokens = Field(0, description="written to the provider's cache")
+    output_tokens: Tokens = Field(0, description="ALL output, reasoning included")
+    reasoning_tokens: Tokens = 0
+
+    cost_usd: Usd | None = Field(
+        None, description="what the gateway computed; null or absent = unknown, never 0 for unknown"
+    )
+    status: Literal["success", "error", "cancelled"] = "success"
+    attempt: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    latency_ms: Annotated[float, Field(ge=0, le=604_800_000, allow_inf_nan=False)] | None = None
+    operation: Label | None = Field(None, description="gen_ai.operation.name: chat, embeddings, …")
+    usage_source: Literal["reported", "estimated"] = "reported"
+    charge: Charge | None = None
+
+    @model_validator(mode="after")
+    def _parts_fit_their_wholes(self) -> Self:
+        if self.cached_input_tokens + self.cache_write_tokens > self.input_tokens:
+            raise PydanticCustomError(
+                "cached_exceeds_input", "cached_input_tokens + cache_write_tokens exceed input_tokens"
+            )
+        if self.reasoning_tokens > self.output_tokens:
+            raise PydanticCustomError("reasoning_exceeds_output", "reasoning_tokens exceed output_tokens")
+        if self.charge is not None and self.cost_usd is None:
+            raise PydanticCustomError("charge_without_cost", "a charge needs cost_usd")
+        return self
+
+
+class Outcome(Record):
+    """Something of business value that a trace brought about: a ticket resolved, a document processed."""
+
+    outcome_id: Label
+    occurred_at: Timestamp
+    trace_id: Label
+    workflow: Label | None = None
+    customer: Label | None = None
+    kind: Label = Field(description="ticket_resolved, document_processed, …")
+    quantity: Positive = 1.0

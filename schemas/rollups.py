@@ -1,0 +1,125 @@
+"""What ingest writes: the delta of one workflow in one 10 s bucket, and the passage of time."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from schemas.base import Count, Label, Nanos, Part, Record, Timestamp
+
+BUCKET_SECONDS: Final = 10
+DIMENSIONS: Final = ("model", "provider", "team", "feature", "customer", "api_key")
+MAX_SLICES: Final = 8
+"""Values named per dimension and delta; the others are summed in `rest`."""
+MAX_LIVE_TRACES: Final = 16
+
+Dimension = Literal["model", "provider", "team", "feature", "customer", "api_key"]
+
+
+def _sketch(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise PydanticCustomError("wrong_type", "expected base64")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise PydanticCustomError("invalid_value", "not base64") from None
+
+
+Sketch = Annotated[
+    bytes,
+    BeforeValidator(_sketch),
+    Field(max_length=8_192),
+    PlainSerializer(lambda b: base64.b64encode(b).decode("ascii"), return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+"""A HyperLogLog sketch (Apache DataSketches, lg_k = 10, compact image). Empty bytes = nothing counted."""
+
+
+class Source(Part):
+    """The slice of the cost-events partition that a delta was folded from, both ends included."""
+
+    partition: Count
+    first_offset: Count
+    last_offset: Count
+
+
+class Slice(Part):
+    """One value's share of a delta along one dimension."""
+
+    value: Label
+    calls: Count
+    cost_nanos: Nanos
+    tokens: Count = Field(0, description="input + output")
+
+
+class Rest(Part):
+    """What the slices of a dimension leave out."""
+
+    values: Count = Field(0, description="values summed here, counted within this delta")
+    calls: Count = 0
+    cost_nanos: Nanos = 0
+    tokens: Count = 0
+
+
+class Breakdown(Part):
+    """The dearest values of one dimension, and the rest. Calls without the label are in neither."""
+
+    dimension: Dimension
+    top: Annotated[list[Slice], Field(max_length=MAX_SLICES)]
+    rest: Rest = Rest()
+
+
+class LiveTrace(Part):
+    """What one trace added within a delta."""
+
+    trace_id: Label
+    calls: Count
+    cost_nanos: Nanos
+    max_input_tokens: Count
+    customer: Label | None = None
+    model: Label | None = None
+
+
+class Rollup(Record):
+    """Delta of one workflow in one 10 s bucket. Deltas add up: a bucket is the sum of its rollups."""
+
+    type: Literal["rollup"] = "rollup"
+    workflow: Label
+    team: Label | None = None
+    bucket_start: Timestamp
+    source: Source
+    calls: Count
+    errors: Count = 0
+    cost_nanos: Nanos
+    unpriced_calls: Count = 0
+    unpriced_tokens: Count = 0
+    estimated_cost_nanos: Nanos = Field(0, description="share of cost_nanos whose usage was estimated")
+    input_tokens: Count = 0
+    cached_input_tokens: Count = 0
+    output_tokens: Count = 0
+    reasoning_tokens: Count = 0
+    reference_cost_nanos: Nanos = Field(
+        0, description="list price of all tokens as if nothing was cached: the price factor's denominator"
+    )
+    traces: Sketch = b""
+    customers: Sketch = b""
+    by_dimension: Annotated[list[Breakdown], Field(max_length=len(DIMENSIONS))] = []
+    live_traces: Annotated[list[LiveTrace], Field(max_length=MAX_LIVE_TRACES)] = []
+    late: Count = Field(0, description="calls behind the watermark when they were folded")
+    duplicates: Count = Field(0, description="dropped: their event_id had been seen; not in `calls`")
+
+
+class Tick(Record):
+    """A source partition's watermark, sent to every rollups partition: time passes where no calls do."""
+
+    type: Literal["tick"] = "tick"
+    partition: Count
+    partitions: Annotated[int, Field(ge=1)] = Field(description="how many source partitions there are")
+    watermark: Timestamp
+    idle: bool = False

@@ -1,0 +1,93 @@
+"""What detect tells gateways, and what gateways answer."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from schemas.base import Count, Label, Part, Positive, Record, Text, Timestamp
+
+ScopeKind = Literal["workflow", "trace", "customer", "team", "api_key", "model"]
+
+
+class Scope(Part):
+    """What a command is about. With `workflow` set, a trace, customer, api_key or model within that."""
+
+    kind: ScopeKind
+    value: Label
+    workflow: Label | None = None
+
+    @property
+    def key(self) -> str:
+        """The record key of commands about this scope."""
+        inside = f"@{self.workflow}" if self.workflow and self.kind != "workflow" else ""
+        return f"{self.kind}:{self.value}{inside}"
+
+
+class Slow(Part):
+    action: Literal["slow"] = "slow"
+    max_rps: Positive
+
+
+class Downgrade(Part):
+    action: Literal["downgrade"] = "downgrade"
+    fallback_model: Label
+
+
+class Cap(Part):
+    action: Literal["cap"] = "cap"
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_calls_per_trace: Annotated[int, Field(ge=1)] | None = None
+
+    @model_validator(mode="after")
+    def _caps_something(self) -> Self:
+        if self.max_output_tokens is None and self.max_calls_per_trace is None:
+            raise PydanticCustomError("missing", "a cap needs max_output_tokens or max_calls_per_trace")
+        return self
+
+
+class Block(Part):
+    """Reject with 403 or 422: SDKs retry 408, 409, 429 and 5xx by themselves, which multiplies calls."""
+
+    action: Literal["block"] = "block"
+    message: Text
+
+
+class Release(Part):
+    action: Literal["release"] = "release"
+
+
+Action = Annotated[Slow | Downgrade | Cap | Block | Release, Field(discriminator="action")]
+
+
+class ThrottleCommand(Record):
+    """A limit on one scope. It always expires. Of two commands for a scope the higher `sequence` wins."""
+
+    command_id: Label
+    scope: Scope
+    action: Action
+    reason: Text
+    alert_fingerprint: Label | None = None
+    mode: Literal["enforce", "dry_run"] = "dry_run"
+    issued_at: Timestamp
+    expires_at: Timestamp
+    sequence: Count = Field(description="order among the commands for this scope: microseconds of event time")
+    config_version: Label | None = None
+
+    @model_validator(mode="after")
+    def _expires_after_issue(self) -> Self:
+        if self.expires_at <= self.issued_at:
+            raise PydanticCustomError("out_of_range", "expires_at must be later than issued_at")
+        return self
+
+
+class ThrottleAck(Record):
+    """A gateway's answer to one command."""
+
+    command_id: Label
+    gateway: Label
+    result: Literal["applied", "ignored", "expired", "unsupported", "failed"]
+    detail: Text | None = None
+    acked_at: Timestamp
