@@ -116,7 +116,7 @@ Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 
 
 class Record(BaseModel):
-    """One record of one topic: immutable and strict (no `"3"` for 3). Unknown fields are left out, not refused."""
+    """One record of one topic: immutable and strict (no `"3"` for 3). Unknown fields are left out."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", ser_json_inf_nan="null")
 

@@ -73,10 +73,9 @@ def _surely_unique(data: bytes, keys: int) -> bool:
     # so anything that has it goes the slow way. Single bytes first: they are found at memchr's speed.
     return (
         data.count(b'":') == keys
-        and b"
-" not in data
-        and b"	" not in data
-        and b"" not in data
+        and b"\n" not in data
+        and b"\t" not in data
+        and b"\r" not in data
         and (b" " not in data or b" :" not in data)
     )
 
