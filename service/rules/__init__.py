@@ -1,0 +1,1 @@
+"""Decisions as pure functions: which configuration holds, when an incident fires, what to throttle."""

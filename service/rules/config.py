@@ -1,0 +1,194 @@
+"""What the config topic amounts to: an immutable book of control records, and what holds for one workflow."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import Any, Final, TypeVar
+
+from schemas.control import (
+    CONTROL_KINDS,
+    Budget,
+    Control,
+    Launch,
+    Price,
+    Route,
+    Rule,
+    Silence,
+    Switch,
+    Tuning,
+)
+from schemas.decode import parse_object, validate
+from schemas.reasons import Reason, Refused
+
+_C = TypeVar("_C", bound=Control)
+_TUNING_ORDER: Final = ("global", "team", "pattern", "exact")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowConfig:
+    """Every tunable of one workflow, resolved. The defaults are meant to be left alone."""
+
+    enabled: bool = True
+    min_excess_usd: Decimal = Decimal("0.5")
+    min_excess_minutes: float = 15.0
+    unit_cost_z: float = 6.0
+    trace_quantile: float = 1e-5
+    trace_min_usd: Decimal = Decimal("0.25")
+    launch_multiple: float = 4.0
+    pending_s: float = 0.0
+    resolve_s: float = 300.0
+    repeat_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class ConfigBook:
+    """All control records that hold, by key. A new record makes a new book; a bad one makes none.
+
+    Attributes
+    ----------
+    records : mapping of str to Control
+        By `KIND/NAME`.
+    version : str
+        `OFFSET-DIGEST`: the offset of the last accepted record, and a digest of everything that holds, so that
+        two workers with the same version judge alike.
+    """
+
+    records: Mapping[str, Control] = field(default_factory=lambda: MappingProxyType({}))
+    offset: int = -1
+    version: str = "defaults"
+    _resolved: dict[tuple[str, str | None], WorkflowConfig] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    @classmethod
+    def empty(cls) -> ConfigBook:
+        return cls()
+
+    def apply(self, key: str, value: bytes | None, offset: int) -> ConfigBook:
+        """The book with one more record of the config topic in it.
+
+        Raises
+        ------
+        Refused
+            With the field's path. This book is unchanged and still holds.
+        """
+        records = dict(self.records)
+        if value is None:
+            records.pop(key, None)
+        else:
+            records[key] = read_control(key, value)
+        return ConfigBook(MappingProxyType(records), offset, _version(records, offset))
+
+    def of_kind(self, kind: type[_C]) -> list[_C]:
+        """Records of one kind, by key."""
+        return [record for _, record in sorted(self.records.items()) if isinstance(record, kind)]
+
+    @property
+    def throttles_on(self) -> bool:
+        """False: release every throttle and issue none."""
+        return all(switch.state == "on" for switch in self.of_kind(Switch))
+
+    @property
+    def rules(self) -> list[Rule]:
+        return self.of_kind(Rule)
+
+    @property
+    def prices(self) -> list[Price]:
+        return self.of_kind(Price)
+
+    @property
+    def routes(self) -> list[Route]:
+        return self.of_kind(Route)
+
+    @property
+    def silences(self) -> list[Silence]:
+        return self.of_kind(Silence)
+
+    @property
+    def budgets(self) -> list[Budget]:
+        return self.of_kind(Budget)
+
+    def launch(self, workflow: str, at: datetime) -> Launch | None:
+        """The announced launch that covers a workflow at an instant, the latest started if several do."""
+        covering = [
+            launch
+            for launch in self.of_kind(Launch)
+            if fnmatchcase(workflow, launch.workflow) and launch.starts_at <= at < launch.ends_at
+        ]
+        return max(covering, key=lambda launch: launch.starts_at, default=None)
+
+    def workflow(self, workflow: str, team: str | None = None) -> WorkflowConfig:
+        """Global < team < workflow pattern < exact workflow; the longer pattern wins, then the later name."""
+        found = self._resolved.get((workflow, team))
+        if found is None:
+            if len(self._resolved) > 100_000:  # a flood of workflow names must not fill the memory
+                self._resolved.clear()
+            found = self._resolved[workflow, team] = self._resolve(workflow, team)
+        return found
+
+    def _resolve(self, workflow: str, team: str | None) -> WorkflowConfig:
+        ranked = [
+            (rank, tuning)
+            for tuning in self.of_kind(Tuning)
+            if (rank := _rank(tuning, workflow, team)) is not None
+        ]
+        resolved = WorkflowConfig()
+        names = {f.name for f in fields(WorkflowConfig)}
+        for _, tuning in sorted(ranked, key=lambda pair: pair[0]):
+            settings: dict[str, Any] = {
+                name: value for name, value in tuning.settings if value is not None and name in names
+            }
+            resolved = replace(resolved, **settings)
+        return resolved
+
+
+def _rank(tuning: Tuning, workflow: str, team: str | None) -> tuple[int, int, str] | None:
+    scope = tuning.scope
+    if scope.team is not None:
+        level = "team" if scope.team == team else None
+    elif scope.workflow is None:
+        level = "global"
+    elif scope.workflow == workflow:
+        level = "exact"
+    else:
+        level = "pattern" if fnmatchcase(workflow, scope.workflow) else None
+    return None if level is None else (_TUNING_ORDER.index(level), len(scope.workflow or ""), tuning.name)
+
+
+def read_control(key: str, value: bytes) -> Control:
+    """One record of the config topic, checked against its key.
+
+    Raises
+    ------
+    Refused
+        With the path of the field.
+    """
+    document = parse_object(value)
+    kind = document.get("kind")
+    model = CONTROL_KINDS.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        reason = Reason.MISSING_FIELD if kind is None else Reason.INVALID_VALUE
+        raise Refused(reason, f"expected one of {', '.join(CONTROL_KINDS)}", "kind")
+    record = validate(model, document)
+    if key != control_key(record):
+        raise Refused(Reason.INVALID_VALUE, f"the record's key must be {control_key(record)}", "name")
+    return record
+
+
+def control_key(record: Control) -> str:
+    """`KIND/NAME`, the key a control record is published under."""
+    kind: str = getattr(record, "kind")  # noqa: B009  (every subclass declares it)
+    return f"{kind}/{record.name}"
+
+
+def _version(records: Mapping[str, Control], offset: int) -> str:
+    digest = hashlib.sha256()
+    for key in sorted(records):
+        digest.update(key.encode() + b"\0" + records[key].to_json() + b"\0")
+    return f"{offset}-{digest.hexdigest()[:8]}"
