@@ -107,6 +107,8 @@ class Rollup(Record):
     reference_cost_nanos: Nanos = Field(
         0, description="list price of all tokens as if nothing was cached: the price factor's denominator"
     )
+    reference_output_nanos: Count = Field(0, description="share of reference_cost_nanos that is output")
+    untraced_calls: Count = Field(0, description="calls without a trace_id, each a trace of its own")
     traces: Sketch = b""
     customers: Sketch = b""
     by_dimension: Annotated[list[Breakdown], Field(max_length=len(DIMENSIONS))] = []
