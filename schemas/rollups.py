@@ -93,6 +93,7 @@ class Rollup(Record):
     workflow: Label
     team: Label | None = None
     bucket_start: Timestamp
+    last_event_at: Timestamp | None = Field(None, description="latest occurred_at among the calls")
     source: Source
     calls: Count
     errors: Count = 0
