@@ -1,0 +1,263 @@
+"""What an installation sets and a restart changes: addresses, groups, limits, receivers.
+
+Read by `Settings.load` from the environment (`TIDEGATE_KAFKA__BOOTSTRAP_SERVERS=…`, which wins) and from a
+TOML file (`[kafka] bootstrap_servers = …`); `deploy/tidegate.example.toml` is a commented tour. `Settings(...)`
+itself reads nothing, so that tests get what they ask for. Every secret has a `…_file` twin, read at use.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from schemas.alerts import Severity
+from schemas.topics import Topic
+from service.errors import SettingsError
+
+Role = Literal["ingest", "detect", "notify"]
+ROLES: Final[tuple[Role, ...]] = ("ingest", "detect", "notify")
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=-1, le=65_535)]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    def secret(self, name: str) -> str | None:
+        """The secret `name`, or the stripped content of the file that `name_file` points to.
+
+        Raises
+        ------
+        SettingsError
+            The file cannot be read, or is empty.
+        """
+        value: SecretStr | None = getattr(self, name)
+        path: Path | None = getattr(self, f"{name}_file")
+        if path is None:
+            return None if value is None else value.get_secret_value()
+        try:
+            content = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+            raise SettingsError(f"{name}_file: cannot read {path}: {why}") from None
+        if not content:
+            raise SettingsError(f"{name}_file: {path} is empty")
+        return content
+
+    @model_validator(mode="after")
+    def _secret_given_once(self) -> Self:
+        for name in type(self).model_fields:
+            twin = f"{name}_file"
+            if twin in type(self).model_fields and getattr(self, name) is not None and getattr(self, twin):
+                raise ValueError(f"give {name} or {twin}, not both")
+        return self
+
+
+class KafkaSettings(Section):
+    bootstrap_servers: Annotated[str, Field(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$")] = "localhost:9092"
+    topic_prefix: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{0,100}$")] = "tidegate."
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
+    """Of the topics that carry volume. Raising it later moves workflows to other partitions."""
+    replication_factor: Annotated[int, Field(ge=1, le=32)] = 1
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    sasl_password_file: Path | None = None
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.security_protocol.startswith("SASL_"):
+            if not self.sasl_username:
+                raise ValueError(f"{self.security_protocol} needs sasl_username")
+            if self.sasl_password is None and self.sasl_password_file is None:
+                raise ValueError(f"{self.security_protocol} needs sasl_password or sasl_password_file")
+        elif self.sasl_username or self.sasl_password or self.sasl_password_file:
+            raise ValueError(f"SASL credentials are given but security_protocol is {self.security_protocol}")
+        if self.ssl_keyfile and not self.ssl_certfile:
+            raise ValueError("ssl_keyfile needs ssl_certfile")
+        if not self.security_protocol.endswith("SSL") and (self.ssl_cafile or self.ssl_certfile):
+            raise ValueError(f"ssl_* files are given but security_protocol is {self.security_protocol}")
+        return self
+
+    def topic(self, topic: Topic) -> str:
+        """The topic's name on the broker."""
+        return f"{self.topic_prefix}{topic.name}"
+
+    def security(self) -> dict[str, Any]:
+        """Keyword arguments of any Kafka client: protocol, credentials, TLS. Raises SettingsError."""
+        options: dict[str, Any] = {"security_protocol": self.security_protocol}
+        if self.security_protocol.startswith("SASL_"):
+            options["sasl_mechanism"] = self.sasl_mechanism
+            options["sasl_plain_username"] = self.sasl_username
+            options["sasl_plain_password"] = self.secret("sasl_password")
+        if self.security_protocol.endswith("SSL"):
+            options["ssl_context"] = self._ssl_context()
+        return options
+
+    def _ssl_context(self) -> ssl.SSLContext:
+        try:
+            context = ssl.create_default_context(cafile=self.ssl_cafile)
+            if self.ssl_certfile is not None:
+                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile, password=_refuse_to_prompt)
+        except OSError as error:  # ssl.SSLError is one
+            raise SettingsError(f"kafka.ssl_*: {error.strerror or error}") from None
+        return context
+
+
+def _refuse_to_prompt() -> str:
+    raise SettingsError("kafka.ssl_keyfile: an encrypted key is not supported, decrypt it at deploy time")
+
+
+class IngestSettings(Section):
+    group_id: Name = "tidegate-ingest"
+    allowed_lateness_s: Annotated[float, Field(ge=0, le=3_600)] = 5.0
+    idle_timeout_s: Seconds = 10.0
+    """A partition silent for so long stops holding the others' watermark back."""
+    future_allowance_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    """An event later than the broker's time by more is refused: one bad clock must not move all time."""
+    commit_interval_ms: Annotated[int, Field(ge=10, le=10_000)] = 200
+    max_batch_records: Annotated[int, Field(ge=1, le=100_000)] = 5_000
+    dedup_offsets: Annotated[int, Field(ge=0, le=10_000_000)] = 100_000
+    """How far back, in offsets of a partition, a second event with the same id is recognised."""
+    dead_letter_max_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
+    dead_letter_ratio_window: Annotated[int, Field(ge=10, le=1_000_000)] = 1_000
+    dead_letter_max_streak: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    transaction_max_age_s: Annotated[float, Field(ge=1, le=50)] = 30.0
+
+
+class DetectSettings(Section):
+    app_id: Name = "tidegate-detect"
+    commit_lag_s: Annotated[float, Field(ge=0, le=60)] = 2.0
+    state_soft_bytes: Annotated[int, Field(ge=1_024, le=1_000_000)] = 16_384
+    state_hard_bytes: Annotated[int, Field(ge=1_024, le=1_000_000)] = 65_536
+
+    @model_validator(mode="after")
+    def _soft_below_hard(self) -> Self:
+        if self.state_soft_bytes > self.state_hard_bytes:
+            raise ValueError("state_soft_bytes must not exceed state_hard_bytes")
+        return self
+
+
+class Receiver(Section):
+    """What every receiver has: the least severity it wants, and how long one attempt may take."""
+
+    min_severity: Severity = "info"
+    timeout_s: Annotated[float, Field(gt=0, le=120)] = 10.0
+
+    @model_validator(mode="after")
+    def _has_its_secret(self) -> Self:
+        for name in ("webhook_url", "routing_key"):
+            has_it = name in type(self).model_fields
+            if has_it and getattr(self, name) is None and getattr(self, f"{name}_file") is None:
+                raise ValueError(f"give {name} or {name}_file")
+        return self
+
+
+class SlackReceiver(Receiver):
+    type: Literal["slack"] = "slack"
+    webhook_url: SecretStr | None = None
+    webhook_url_file: Path | None = None
+
+
+class PagerDutyReceiver(Receiver):
+    type: Literal["pagerduty"] = "pagerduty"
+    routing_key: SecretStr | None = None
+    routing_key_file: Path | None = None
+    base_url: Annotated[str, Field(pattern=r"^https?://")] = "https://events.pagerduty.com"
+
+
+class WebhookReceiver(Receiver):
+    type: Literal["webhook"] = "webhook"
+    url: Annotated[str, Field(pattern=r"^https?://")]
+    hmac_secret: SecretStr | None = None
+    hmac_secret_file: Path | None = None
+
+
+ReceiverSettings = Annotated[SlackReceiver | PagerDutyReceiver | WebhookReceiver, Field(discriminator="type")]
+
+
+class NotifySettings(Section):
+    group_id: Name = "tidegate-notify"
+    max_attempts: Annotated[int, Field(ge=1, le=1_000)] = 8
+    """Of one notification to one receiver; after that it is parked on a topic, never dropped."""
+    backoff_initial_s: Seconds = 1.0
+    backoff_max_s: Seconds = 60.0
+    repeat_interval_s: Annotated[float, Field(ge=1, le=604_800)] = 14_400.0
+    """How often a receiver is reminded of an incident that still fires."""
+    receivers: dict[Name, ReceiverSettings] = {}
+    """By the name that routes use. An alert that no route matches goes to all of them."""
+
+
+class HealthSettings(Section):
+    host: str = "127.0.0.1"
+    port: Port = 0
+    """Port of the role this process runs; 0: the role's own below, -1: any free one."""
+    ingest_port: Port = 9101
+    detect_port: Port = 9102
+    notify_port: Port = 9103
+    stall_after_s: Seconds = 30.0
+    """A loop that has made no progress for so long is reported unhealthy."""
+
+    def port_of(self, role: str) -> int:
+        """The port to bind for a role; 0 asks the kernel for a free one."""
+        port: int = self.port or getattr(self, f"{role}_port")
+        return max(port, 0)
+
+
+class LogSettings(Section):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["text", "json"] = "text"
+
+
+class Settings(BaseSettings):
+    """All settings of one process."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    kafka: KafkaSettings = KafkaSettings()
+    ingest: IngestSettings = IngestSettings()
+    detect: DetectSettings = DetectSettings()
+    notify: NotifySettings = NotifySettings()
+    health: HealthSettings = HealthSettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+    @classmethod
+    def load(cls, file: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+        """Environment over TOML file over defaults.
+
+        `file`, else `TIDEGATE_CONFIG_FILE`, else `./tidegate.toml` if there is one.
+
+        Raises
+        ------
+        SettingsError
+            Every bad path with its source.
+        """
+        from service.settings_sources import load
+
+        return load(file, environ).settings
+
+    def masked(self) -> dict[str, Any]:
+        """Everything as plain JSON values, secrets as `**********`."""
+        return self.model_dump(mode="json")
