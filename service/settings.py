@@ -1,8 +1,9 @@
 """What an installation sets and a restart changes: addresses, groups, limits, receivers.
 
 Read by `Settings.load` from the environment (`TIDEGATE_KAFKA__BOOTSTRAP_SERVERS=…`, which wins) and from a
-TOML file (`[kafka] bootstrap_servers = …`); `deploy/tidegate.example.toml` is a commented tour. `Settings(...)`
-itself reads nothing, so that tests get what they ask for. Every secret has a `…_file` twin, read at use.
+TOML file (`[kafka] bootstrap_servers = …`); `deploy/tidegate.example.toml` is a commented tour.
+`Settings(...)` itself reads nothing, so that tests get what they ask for. Every secret has a
+`…_file` twin, read at use.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from schemas.alerts import Severity
 from schemas.topics import Topic
 from service.errors import SettingsError
+from service.runtime.logs import hide
 
 Role = Literal["ingest", "detect", "notify"]
 ROLES: Final[tuple[Role, ...]] = ("ingest", "detect", "notify")
@@ -41,7 +43,7 @@ class Section(BaseModel):
         value: SecretStr | None = getattr(self, name)
         path: Path | None = getattr(self, f"{name}_file")
         if path is None:
-            return None if value is None else value.get_secret_value()
+            return None if value is None else hide(value.get_secret_value())
         try:
             content = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -49,7 +51,7 @@ class Section(BaseModel):
             raise SettingsError(f"{name}_file: cannot read {path}: {why}") from None
         if not content:
             raise SettingsError(f"{name}_file: {path} is empty")
-        return content
+        return hide(content)
 
     @model_validator(mode="after")
     def _secret_given_once(self) -> Self:

@@ -1,0 +1,181 @@
+"""Every metric of every role, declared once. Name: `tidegate_<role>_<what>_<unit>`.
+
+Labels are bounded: reasons, kinds, severities and partitions are few; the name of a model or receiver goes
+through `bounded`, because what comes off a topic may name anything. No workflow is ever a label: the spend of
+each workflow is on the topics, where it is exact.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_FAST: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SLOW: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+_BYTES: Final = (256, 512, 1_024, 2_048, 4_096, 8_192, 16_384, 32_768, 65_536)
+
+OTHER: Final = "other"
+_MAX_VALUES: Final = 200
+_seen: dict[str, set[str]] = {}
+
+
+def bounded(label: str, value: str) -> str:
+    """`value` for the first 200 values of a label, after that `other`: no input can fill the memory."""
+    values = _seen.setdefault(label, set())
+    if value not in values:
+        if len(values) >= _MAX_VALUES:
+            return OTHER
+        values.add(value)
+    return value
+
+
+# --- every role -------------------------------------------------------------------------------------------
+
+CONFIG_OFFSET: Final = Gauge(
+    "tidegate_config_applied_offset", "Offset of the last config record this process applied", ["role"]
+)
+"""Two processes that stay apart here judge by different rules."""
+CONFIG_INFO: Final = Gauge(
+    "tidegate_config_version_info", "1 for the config version in force", ["role", "version"]
+)
+CONFIG_REFUSED: Final = Counter(
+    "tidegate_config_refused_total",
+    "Config records that were refused; the last good one stays",
+    ["role", "reason"],
+)
+CONFIG_READ_ERRORS: Final = Counter(
+    "tidegate_config_read_errors_total", "Failures to read the config topic or to report a refusal", ["role"]
+)
+
+# --- ingest -----------------------------------------------------------------------------------------------
+
+INGEST_EVENTS: Final = Counter(
+    "tidegate_ingest_events_total", "Cost events read and committed", ["partition"]
+)
+INGEST_BYTES: Final = Counter("tidegate_ingest_bytes_total", "Bytes of record values read and committed")
+INGEST_COST: Final = Counter(
+    "tidegate_ingest_cost_usd_total", "Spend accounted, for rates only: the exact sum is in the rollups"
+)
+INGEST_ROLLUPS: Final = Counter("tidegate_ingest_rollups_total", "Rollups written and committed")
+INGEST_TICKS: Final = Counter("tidegate_ingest_ticks_total", "Ticks written and committed, all partitions")
+INGEST_DEAD_LETTERS: Final = Counter(
+    "tidegate_ingest_dead_letters_total", "Events refused and kept as dead letters", ["reason"]
+)
+INGEST_DUPLICATES: Final = Counter(
+    "tidegate_ingest_duplicates_total", "Events dropped because their event_id had been seen"
+)
+INGEST_LATE: Final = Counter(
+    "tidegate_ingest_late_total", "Events behind the watermark; their money is counted all the same"
+)
+INGEST_UNATTRIBUTED: Final = Counter("tidegate_ingest_unattributed_total", "Events that name no workflow")
+INGEST_UNPRICED: Final = Counter(
+    "tidegate_ingest_unpriced_calls_total", "Calls with neither a cost nor a list price", ["model"]
+)
+"""A model that appears here is spend nobody sees: publish a price record."""
+INGEST_COMMIT_SECONDS: Final = Histogram(
+    "tidegate_ingest_commit_seconds", "From begin to committed of one transaction", buckets=_FAST
+)
+INGEST_FOLD_SECONDS: Final = Histogram(
+    "tidegate_ingest_fold_seconds", "Decoding, pricing and folding of one batch", buckets=_FAST
+)
+INGEST_TRANSACTIONS: Final = Counter(
+    "tidegate_ingest_transactions_total", "Transactions by how they ended", ["result"]
+)
+"""result: committed, aborted, fenced."""
+INGEST_LAG: Final = Gauge(
+    "tidegate_ingest_lag_records", "End of the partition less our position", ["partition"]
+)
+INGEST_WATERMARK_AGE: Final = Gauge(
+    "tidegate_ingest_watermark_age_seconds", "Wall time less the partition's watermark", ["partition"]
+)
+INGEST_LANES: Final = Gauge("tidegate_ingest_lanes", "Input partitions this process owns")
+INGEST_FENCED: Final = Counter(
+    "tidegate_ingest_fenced_total", "Lanes dropped because another process had taken the partition over"
+)
+
+# --- detect -----------------------------------------------------------------------------------------------
+
+DETECT_RECORDS: Final = Counter(
+    "tidegate_detect_records_total", "Records of the rollups topic applied", ["type"]
+)
+"""type: rollup, tick."""
+DETECT_SKIPPED: Final = Counter(
+    "tidegate_detect_skipped_total", "Rollups already in the state, skipped by the offset guard"
+)
+"""Normal after a rebalance or restart; steady growth without one is not."""
+DETECT_REFUSED: Final = Counter(
+    "tidegate_detect_refused_total", "Records of the rollups topic refused", ["reason"]
+)
+DETECT_STEP_SECONDS: Final = Histogram(
+    "tidegate_detect_step_seconds", "One record through state, detectors and rules", buckets=_FAST
+)
+DETECT_STATE_BYTES: Final = Histogram(
+    "tidegate_detect_state_bytes", "Size of one workflow's state as it was written", buckets=_BYTES
+)
+DETECT_STATE_TRIMMED: Final = Counter(
+    "tidegate_detect_state_trimmed_total", "States over the soft cap that were cut to size"
+)
+DETECT_WORKFLOWS: Final = Gauge("tidegate_detect_workflows", "Workflows this process holds the state of")
+DETECT_ALERTS: Final = Counter(
+    "tidegate_detect_alerts_total", "Alert records sent", ["kind", "severity", "status"]
+)
+DETECT_FIRING: Final = Gauge("tidegate_detect_firing_alerts", "Incidents firing now", ["kind"])
+DETECT_THROTTLES: Final = Counter(
+    "tidegate_detect_throttles_total", "Throttle commands sent", ["action", "mode"]
+)
+DETECT_SEND_ERRORS: Final = Counter(
+    "tidegate_detect_send_errors_total", "Sends that failed; each stops the process so that it is done again"
+)
+DETECT_WATERMARK_AGE: Final = Gauge(
+    "tidegate_detect_watermark_age_seconds", "Wall time less the watermark over all sources"
+)
+DETECT_ALERT_DELAY: Final = Histogram(
+    "tidegate_detect_alert_delay_seconds",
+    "Wall time at the first alert of an incident less the event time it fired at",
+    buckets=_SLOW,
+)
+DETECT_RECOVERING: Final = Gauge(
+    "tidegate_detect_recovering", "1 while the state is being rebuilt from its changelog"
+)
+DETECT_LAG: Final = Gauge(
+    "tidegate_detect_lag_records", "End of the partition less our position", ["partition"]
+)
+
+# --- notify -----------------------------------------------------------------------------------------------
+
+NOTIFY_ALERTS: Final = Counter("tidegate_notify_alerts_total", "Alert records read", ["status"])
+NOTIFY_REFUSED: Final = Counter(
+    "tidegate_notify_refused_total", "Records of the alerts topic refused", ["reason"]
+)
+NOTIFY_SENDS: Final = Counter(
+    "tidegate_notify_sends_total", "Attempts to deliver, by what came of it", ["receiver", "result"]
+)
+"""result: delivered, retryable, final."""
+NOTIFY_MUTED: Final = Counter(
+    "tidegate_notify_muted_total", "Notifications not sent on purpose", ["receiver", "why"]
+)
+"""why: duplicate, silenced, inhibited, severity, no_receiver."""
+NOTIFY_SEND_SECONDS: Final = Histogram(
+    "tidegate_notify_send_seconds", "One attempt, answer included", ["receiver"], buckets=_SLOW
+)
+NOTIFY_RETRIES: Final = Counter("tidegate_notify_retries_total", "Attempts after the first", ["receiver"])
+NOTIFY_PARKED: Final = Counter(
+    "tidegate_notify_parked_total", "Notifications given up on and kept on a topic", ["receiver", "outcome"]
+)
+"""Page on this: somebody was not told."""
+NOTIFY_PENDING: Final = Gauge("tidegate_notify_pending", "Notifications waiting for delivery", ["receiver"])
+NOTIFY_DELAY: Final = Histogram(
+    "tidegate_notify_delay_seconds", "Wall time at delivery less the alert's time of update", buckets=_SLOW
+)
+NOTIFY_LAG: Final = Gauge(
+    "tidegate_notify_lag_records", "End of the partition less our position", ["partition"]
+)
+
+
+def set_config_version(role: str, version: str, offset: int, previous: str | None) -> None:
+    """Say which config version is in force, and that the previous one is not."""
+    if previous is not None and previous != version:
+        CONFIG_INFO.remove(role, previous)
+    CONFIG_INFO.labels(role, version).set(1)
+    CONFIG_OFFSET.labels(role).set(offset)
