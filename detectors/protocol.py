@@ -1,0 +1,148 @@
+"""What a detector sees, says and promises."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, Self
+
+Plain = Any
+"""Nested lists, dicts with str keys, numbers, strings, None: what MessagePack and JSON hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Running totals of one trace, from its first call on.
+
+    Attributes
+    ----------
+    cost_nanos : int
+        Nano-dollars.
+    max_input_tokens : int
+        Largest context of any of its calls.
+    started, last : float
+        Epoch seconds of event time.
+    """
+
+    trace_id: str
+    calls: int
+    cost_nanos: int
+    max_input_tokens: int
+    started: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What one workflow did in one stretch of event time. Windows come in order of `start` and may have gaps.
+
+    Attributes
+    ----------
+    start, seconds : float
+        Epoch seconds; length.
+    traces : float
+        Distinct traces that were active, plus calls without a trace (an estimate: it comes from a sketch).
+    reference_nanos, reference_output_nanos : int
+        List price of all tokens as if nothing was cached; output's share of it. 0 where no price is known.
+    live : sequence of Trace
+        Traces that had a call in this window.
+    finished : sequence of Trace
+        Traces that ended (went silent) by the end of this window; each is given once.
+    usual_nanos_per_s : float
+        What the workflow usually spends per second at this time of day; 0 while unknown.
+    """
+
+    start: float
+    seconds: float
+    calls: int
+    cost_nanos: int
+    traces: float
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    reference_nanos: int = 0
+    reference_output_nanos: int = 0
+    errors: int = 0
+    live: Sequence[Trace] = field(default=())
+    finished: Sequence[Trace] = field(default=())
+    usual_nanos_per_s: float = 0.0
+
+    @property
+    def end(self) -> float:
+        return self.start + self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A verdict with the numbers it rests on.
+
+    Attributes
+    ----------
+    value, threshold : float
+        How unusual, in the detector's own scale (0 = usual), and from where on it speaks.
+    usual_nanos, excess_nanos, gate_nanos : int
+        What the judged traffic would usually have cost, the dollars over that, and how many are needed.
+    factor : str
+        Which quantity is unusual.
+    culprits : tuple of str
+        Trace ids that are to blame, the dearest first.
+    ready : bool
+        Enough was learnt to judge.
+    """
+
+    value: float
+    threshold: float
+    usual_nanos: int = 0
+    excess_nanos: int = 0
+    gate_nanos: int = 0
+    factor: str = ""
+    culprits: tuple[str, ...] = ()
+    ready: bool = True
+
+    @property
+    def speaks(self) -> bool:
+        """Unusual, and dear enough to matter."""
+        return self.ready and self.value >= self.threshold and self.excess_nanos >= self.gate_nanos > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """One factor's share of the change in spend against the usual."""
+
+    factor: str
+    share_nanos: int
+    before: float
+    after: float
+
+
+class Detector(Protocol):
+    """One opinion on one workflow's windows.
+
+    Promises, each held by the battery: deterministic; `load(dump())` at any point changes nothing; the dump is
+    plain and bounded whatever comes; `score` and `explain` change nothing; more of the bad never scores lower;
+    no clock and no I/O.
+    """
+
+    name: ClassVar[str]
+    params: Any
+    """A frozen dataclass of tunables. May be replaced between calls; what was learnt stays."""
+
+    def learn(self, window: Window, *, frozen: bool = False) -> None:
+        """Move on by one closed window.
+
+        `frozen` (an incident fires, a launch runs) moves time on but teaches nothing: the baseline is kept as
+        it was, so that an incident does not become the new normal.
+        """
+
+    def score(self, window: Window) -> Score:
+        """How unusual the window is, given everything learnt before it. The window may still be open."""
+
+    def explain(self, window: Window) -> Sequence[Contribution]:
+        """What the window's difference from the usual consists of. Shares add up to the difference."""
+
+    def dump(self) -> Plain:
+        """Everything learnt, as plain data."""
+
+    @classmethod
+    def load(cls, plain: Plain, params: Any) -> Self:
+        """The detector that was dumped. Raises ValueError if `plain` is not of its shape."""

@@ -1,0 +1,16 @@
+"""The detectors there are. A new one is a file, a line here, and nothing else: the battery finds it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from detectors.expected_spend import ExpectedSpend
+from detectors.live_trace import LiveTrace
+from detectors.protocol import Detector
+from detectors.unit_cost import UnitCost
+
+DETECTORS: Final[dict[str, type[Detector]]] = {
+    ExpectedSpend.name: ExpectedSpend,
+    LiveTrace.name: LiveTrace,
+    UnitCost.name: UnitCost,
+}

@@ -1,0 +1,163 @@
+"""The life of an incident: pending -> firing -> resolved, with hold times, as a pure function of signals and time."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+from schemas.alerts import Kind, Severity
+from service.rules.config import WorkflowConfig
+
+Family = Literal["cost", "volume"]
+"""At most one incident per family and workflow: two detectors that see one cause raise one alert."""
+Transition = Literal["fired", "repeated", "resolved"]
+
+FORGET_PENDING_S: Final = 60.0
+ACCEPT_AFTER_S: Final = 86_400.0
+"""An incident this old stops holding the baseline back: what lasts is learnt as the new normal."""
+MAX_CULPRITS: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One detector's opinion that something is going on now.
+
+    Attributes
+    ----------
+    started : float
+        Epoch seconds of event time at which the behaviour began, as far as the detector can tell.
+    excess_nanos : int
+        Dollars over the usual, so far.
+    """
+
+    family: Family
+    kind: Kind
+    severity: Severity
+    detector: str
+    score: float
+    threshold: float
+    started: float
+    excess_nanos: int
+    culprits: tuple[str, ...] = ()
+
+
+class Incident(msgspec.Struct, array_like=True):
+    """What is remembered of one incident. Times are epoch seconds of event time."""
+
+    family: Family
+    kind: Kind
+    severity: Severity
+    fingerprint: str
+    status: Literal["pending", "firing", "resolved"]
+    started: float
+    pending_since: float
+    last_seen: float
+    detector: str
+    score: float
+    threshold: float
+    excess_nanos: int
+    culprits: list[str] = []
+    fired: float | None = None
+    resolved: float | None = None
+    last_sent: float = 0.0
+    sequence: int = 0
+    throttle: str | None = None
+
+    def holds_baseline(self, now: float) -> bool:
+        """Whether learning stands still: what happens now must not become the usual."""
+        return now - self.started < ACCEPT_AFTER_S
+
+    def due(self, config: WorkflowConfig) -> float:
+        """When time alone next changes this incident."""
+        if self.status == "pending":
+            return self.last_seen + max(config.pending_s, FORGET_PENDING_S)
+        return min(self.last_seen + config.resolve_s, self.last_sent + config.repeat_s)
+
+
+def fingerprint(workflow: str, kind: str, started: float) -> str:
+    """Hash of workflow, kind and start: the same incident has the same one on every worker and in every replay."""
+    return hashlib.blake2b(f"{workflow}\0{kind}\0{started:.3f}".encode(), digest_size=8).hexdigest()
+
+
+def advance(
+    incident: Incident | None, signal: Signal | None, workflow: str, now: float, config: WorkflowConfig
+) -> tuple[Incident | None, Transition | None]:
+    """One step of an incident's life.
+
+    Parameters
+    ----------
+    incident : Incident or None
+        Changed in place.
+    signal : Signal or None
+        What a detector says now; None when it says nothing.
+    now : float
+        Event time. Never goes back.
+
+    Returns
+    -------
+    (Incident or None, Transition or None)
+        None when there is nothing (more) to remember; a resolved incident is returned once, with "resolved".
+    """
+    if signal is not None:
+        if incident is None:
+            incident = _open(signal, workflow, now)
+        else:
+            _update(incident, signal, now)
+    if incident is None:
+        return None, None
+    if incident.status == "pending":
+        if signal is not None and now - incident.pending_since >= config.pending_s:
+            incident.status = "firing"
+            incident.fired = now
+            return incident, _sent(incident, now, "fired")
+        if now - incident.last_seen >= max(config.pending_s, FORGET_PENDING_S):
+            return None, None
+        return incident, None
+    if now - incident.last_seen >= config.resolve_s:
+        incident.status = "resolved"
+        incident.resolved = now
+        return incident, _sent(incident, now, "resolved")
+    if now - incident.last_sent >= config.repeat_s:
+        return incident, _sent(incident, now, "repeated")
+    return incident, None
+
+
+def _open(signal: Signal, workflow: str, now: float) -> Incident:
+    return Incident(
+        family=signal.family,
+        kind=signal.kind,
+        severity=signal.severity,
+        fingerprint=fingerprint(workflow, signal.kind, signal.started),
+        status="pending",
+        started=signal.started,
+        pending_since=now,
+        last_seen=now,
+        detector=signal.detector,
+        score=signal.score,
+        threshold=signal.threshold,
+        excess_nanos=signal.excess_nanos,
+        culprits=list(signal.culprits[:MAX_CULPRITS]),
+    )
+
+
+def _update(incident: Incident, signal: Signal, now: float) -> None:
+    incident.last_seen = max(incident.last_seen, now)
+    incident.excess_nanos = max(incident.excess_nanos, signal.excess_nanos)
+    if signal.score > incident.score:
+        incident.detector, incident.score, incident.threshold = (
+            signal.detector,
+            signal.score,
+            signal.threshold,
+        )
+    for culprit in signal.culprits:
+        if culprit not in incident.culprits and len(incident.culprits) < MAX_CULPRITS:
+            incident.culprits.append(culprit)
+
+
+def _sent(incident: Incident, now: float, transition: Transition) -> Transition:
+    incident.last_sent = now
+    incident.sequence += 1
+    return transition
