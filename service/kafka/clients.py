@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import (
     AuthenticationFailedError,
@@ -156,14 +156,25 @@ def unavailable(error: KafkaError, kafka: KafkaSettings) -> BrokerUnavailable:
     return BrokerUnavailable(f"the broker at {where} failed: {type(error).__name__}: {error}")
 
 
-async def require_topics(client: AIOKafkaConsumer | AIOKafkaProducer, topics: Iterable[str]) -> None:
-    """Check with a started client that topics exist: aiokafka would wait for a missing one for ever.
+async def require_topics(
+    client: AIOKafkaConsumer | AIOKafkaProducer, topics: Iterable[str]
+) -> dict[str, list[TopicPartition]]:
+    """The partitions of topics, as the brokers say, asked with a started client.
+
+    aiokafka itself would wait for a missing topic for ever, and a consumer knows no topic's partitions before
+    it is assigned some.
 
     Raises
     ------
     TopicsMissing
+    KafkaError
+        No broker answered.
     """
-    known = await client.client.fetch_all_metadata()
-    present = known.topics(exclude_internal_topics=False)
-    if missing := sorted(set(topics) - set(present)):
+    # Private, and safe: aiokafka is pinned exactly. Its public `topics()` has no partitions.
+    cluster = await client._client.fetch_all_metadata()
+    found = {topic: cluster.partitions_for_topic(topic) for topic in topics}
+    if missing := sorted(topic for topic, partitions in found.items() if not partitions):
         raise TopicsMissing(missing)
+    return {
+        topic: sorted(TopicPartition(topic, p) for p in partitions) for topic, partitions in found.items()
+    }

@@ -1,0 +1,51 @@
+"""Reading a topic without a group: from its beginning or its end, up to its end as of now or for ever."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from aiokafka import ConsumerRecord
+
+from service.kafka.clients import consumer, require_topics, started
+from service.settings import KafkaSettings
+
+_POLL_MS = 500
+
+
+async def read(
+    kafka: KafkaSettings, topic: str, *, from_start: bool = True, follow: bool = False
+) -> AsyncIterator[ConsumerRecord]:
+    """Committed records of every partition, in order within each; with `follow` never ends.
+
+    Parameters
+    ----------
+    topic : str
+        Physical name.
+
+    Raises
+    ------
+    BrokerUnavailable, TopicsMissing
+    """
+    async with started(consumer(kafka, group_id=None), kafka) as reader:
+        partitions = (await require_topics(reader, [topic]))[topic]
+        reader.assign(partitions)
+        ends = await reader.end_offsets(partitions)
+        if from_start:
+            await reader.seek_to_beginning(*partitions)
+        else:
+            # Not seek_to_end: what is published from this moment on must be seen.
+            for partition, end in ends.items():
+                reader.seek(partition, end)
+        while True:
+            for records in (await reader.getmany(timeout_ms=_POLL_MS)).values():
+                for record in records:
+                    yield record
+            # Positions and not records tell the end: the last offsets may be transaction markers.
+            if not follow and all([await reader.position(tp) >= ends[tp] for tp in partitions]):
+                return
+
+
+def written_at(record: ConsumerRecord) -> datetime:
+    """The record's time: the broker's or its producer's, as the topic is configured. UTC."""
+    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
