@@ -1,4 +1,4 @@
-"""The life of an incident: pending -> firing -> resolved, with hold times, as a pure function of signals and time."""
+"""The life of an incident: pending, firing, resolved, with hold times; a pure function of signals and time."""
 
 from __future__ import annotations
 
@@ -65,6 +65,8 @@ class Incident(msgspec.Struct, array_like=True):
     last_sent: float = 0.0
     sequence: int = 0
     throttle: str | None = None
+    cost_before: int = 0
+    """The workflow's total spend when the incident began: what it spent since is an exact difference."""
 
     def holds_baseline(self, now: float) -> bool:
         """Whether learning stands still: what happens now must not become the usual."""

@@ -1,4 +1,4 @@
-"""What to throttle when an incident fires: the narrowest scope that stops the bleeding, always for a limited time."""
+"""What to throttle when an incident fires: the narrowest scope that stops the bleeding, for a limited time."""
 
 from __future__ import annotations
 

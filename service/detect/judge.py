@@ -1,0 +1,171 @@
+"""What the detectors say of a bucket, put into the words of the contract: signals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, cast
+
+from detectors.expected_spend import ExpectedSpend, ExpectedSpendParams
+from detectors.live_trace import LiveTrace, LiveTraceParams
+from detectors.protocol import Contribution, Score, Window
+from detectors.unit_cost import UnitCost, UnitCostParams
+from schemas.alerts import Kind
+from schemas.money import nanos
+from schemas.rollups import BUCKET_SECONDS
+from service.detect.state import Bucket, WorkflowState
+from service.rules.config import WorkflowConfig
+from service.rules.lifecycle import Signal
+
+_KIND_OF_FACTOR: Final[dict[str, Kind]] = {
+    "calls_per_trace": "retry_loop",
+    "input_per_call": "context_growth",
+    "output_per_call": "output_growth",
+    "price": "dearer_calls",
+}
+_RECENT_S: Final = 180.0
+_LIVE_SHARE_OF_MINUTES: Final = 0.2
+"""A single trace needs a fifth of the minutes of usual spend that a change of the whole workflow needs."""
+_CALM: Final = 0.6
+"""A launch is called one only while unit cost stays below this share of its own threshold."""
+
+
+def tune(state: WorkflowState, config: WorkflowConfig) -> None:
+    """Give the detectors the tunables that hold now; what they learnt stays."""
+    floor = nanos(config.min_excess_usd)
+    minutes = config.min_excess_minutes * 60.0
+    _unit(state).params = UnitCostParams(config.unit_cost_z, floor, minutes)
+    _live(state).params = LiveTraceParams(
+        config.trace_quantile, nanos(config.trace_min_usd), floor, minutes * _LIVE_SHARE_OF_MINUTES
+    )
+    _expected(state).params = ExpectedSpendParams(config.launch_multiple, floor)
+
+
+def window_of(state: WorkflowState, bucket: Bucket, *, finished: bool = False) -> Window:
+    """A bucket as the detectors see it."""
+    live = tuple(t.frozen(trace_id) for trace_id, t in state.traces.items() if t.last >= bucket.start)
+    return Window(
+        start=float(bucket.start),
+        seconds=float(BUCKET_SECONDS),
+        calls=bucket.calls,
+        cost_nanos=bucket.cost,
+        traces=bucket.traces,
+        input_tokens=bucket.input_tokens,
+        cached_input_tokens=bucket.cached_tokens,
+        output_tokens=bucket.output_tokens,
+        reference_nanos=bucket.reference,
+        reference_output_nanos=bucket.reference_output,
+        errors=bucket.errors,
+        live=live,
+        finished=tuple(state.ended) if finished else (),
+        usual_nanos_per_s=_expected(state).rate(float(bucket.start)),
+    )
+
+
+def window_since(state: WorkflowState, since: float, until: float) -> Window:
+    """Everything from one instant to another as one window, from what the ring still holds."""
+    start = float(int(since) // BUCKET_SECONDS * BUCKET_SECONDS)
+    held = [b for b in state.buckets if b.start >= start]
+    return Window(
+        start=start,
+        seconds=max(until - start, 1.0),
+        calls=sum(b.calls for b in held),
+        cost_nanos=sum(b.cost for b in held),
+        traces=sum(b.traces for b in held),
+        input_tokens=sum(b.input_tokens for b in held),
+        cached_input_tokens=sum(b.cached_tokens for b in held),
+        output_tokens=sum(b.output_tokens for b in held),
+        reference_nanos=sum(b.reference for b in held),
+        reference_output_nanos=sum(b.reference_output for b in held),
+        errors=sum(b.errors for b in held),
+        usual_nanos_per_s=_expected(state).rate(start),
+    )
+
+
+def signals(state: WorkflowState, window: Window, config: WorkflowConfig) -> list[Signal]:
+    """What is going on in a window: at most one signal per family, the louder first in its family."""
+    if not config.enabled:
+        return []
+    live, unit = _live(state).score(window), _unit(state).score(window)
+    found: list[Signal] = []
+    if live.speaks:
+        found.append(_live_signal(state, window, live))
+    elif unit.speaks:
+        found.append(_unit_signal(state, window, unit))
+    volume = _expected(state).score(window)
+    calm = unit.value < _CALM * unit.threshold and "cost" not in state.incidents
+    if volume.speaks and calm and not found:
+        found.append(
+            Signal(
+                family="volume",
+                kind="launch",
+                severity="info",
+                detector=ExpectedSpend.name,
+                score=volume.value,
+                threshold=volume.threshold,
+                started=window.start,
+                excess_nanos=volume.excess_nanos,
+            )
+        )
+    return found
+
+
+def explain(state: WorkflowState, window: Window) -> Sequence[Contribution]:
+    """Why a window's spend differs from the usual: by factor where enough is known, else by volume."""
+    return _unit(state).explain(window) or _expected(state).explain(window)
+
+
+def usual_rate(state: WorkflowState, at: float) -> float:
+    """Nano-dollars per second that are usual at this time of day."""
+    return _expected(state).rate(at)
+
+
+def recent_rate(state: WorkflowState) -> float:
+    """Nano-dollars per second over the last minutes."""
+    return _expected(state).recent_rate()
+
+
+def _live_signal(state: WorkflowState, window: Window, score: Score) -> Signal:
+    started = min((state.traces[c].started for c in score.culprits), default=window.start)
+    return Signal(
+        family="cost",
+        kind="retry_loop" if score.factor == "calls_per_trace" else "runaway_trace",
+        severity="critical",
+        detector=LiveTrace.name,
+        score=score.value,
+        threshold=score.threshold,
+        started=started,
+        excess_nanos=score.excess_nanos,
+        culprits=score.culprits,
+    )
+
+
+def _unit_signal(state: WorkflowState, window: Window, score: Score) -> Signal:
+    recent = window_since(state, window.end - _RECENT_S, window.end)
+    drivers = [c for c in _unit(state).explain(recent) if c.factor in _KIND_OF_FACTOR]
+    kind: Kind = "cost_per_trace"
+    if drivers and drivers[0].share_nanos > 0:
+        kind = _KIND_OF_FACTOR[drivers[0].factor]
+        if kind == "dearer_calls" and drivers[0].before < 0.9 <= drivers[0].after <= 1.05:
+            kind = "cache_collapse"  # spend rose to the uncached list price and not beyond it
+    return Signal(
+        family="cost",
+        kind=kind,
+        severity="critical",
+        detector=UnitCost.name,
+        score=score.value,
+        threshold=score.threshold,
+        started=window.start,
+        excess_nanos=score.excess_nanos,
+    )
+
+
+def _unit(state: WorkflowState) -> UnitCost:
+    return cast(UnitCost, state.detectors[UnitCost.name])
+
+
+def _live(state: WorkflowState) -> LiveTrace:
+    return cast(LiveTrace, state.detectors[LiveTrace.name])
+
+
+def _expected(state: WorkflowState) -> ExpectedSpend:
+    return cast(ExpectedSpend, state.detectors[ExpectedSpend.name])

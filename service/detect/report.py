@@ -1,0 +1,178 @@
+"""An incident as an alert record: the numbers, the evidence, and one sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, cast
+
+from detectors.protocol import Contribution
+from schemas.alerts import Alert, DimensionEvidence, Driver, Evidence, Factor, TraceEvidence, Verdict
+from schemas.money import format_usd
+from schemas.rollups import Dimension
+from service.detect.judge import explain, recent_rate, usual_rate, window_since
+from service.detect.merge import shares_of
+from service.detect.state import WorkflowState
+from service.rules.lifecycle import Incident
+
+_DAY_S: Final = 86_400
+_TOP_PER_DIMENSION: Final = 2
+_WORDS: Final = {
+    "traces": "traces",
+    "calls_per_trace": "calls per trace",
+    "input_per_call": "input per call",
+    "output_per_call": "output per call",
+    "price": "price against list",
+    "cost": "spend",
+}
+
+
+def report(state: WorkflowState, incident: Incident, config_version: str) -> Alert:
+    """The present state of an incident, from the state of its workflow. Every number comes from the record."""
+    now = max(state.now, incident.last_sent)
+    window = window_since(state, incident.started, max(now, incident.started + 1.0))
+    cost = max(incident_cost(state, incident), 0)
+    usual = usual_rate(state, incident.started)
+    expected = round(usual * max(now - incident.started, 1.0))
+    contributions = _scaled(explain(state, window), cost - expected)
+    rate = max(
+        recent_rate(state), window.cost_nanos / window.seconds if incident.status != "resolved" else 0.0
+    )
+    evidence = _evidence(state, incident)
+    return Alert(
+        fingerprint=incident.fingerprint,
+        status=incident.status,
+        severity=incident.severity,
+        kind=incident.kind,
+        workflow=state.workflow,
+        team=state.team,
+        started_at=_at(incident.started),
+        fired_at=None if incident.fired is None else _at(incident.fired),
+        updated_at=_at(now),
+        resolved_at=None if incident.resolved is None else _at(incident.resolved),
+        sequence=incident.sequence,
+        summary=_sentence(state, incident, contributions, evidence, rate, usual, cost, now),
+        cost_nanos=cost,
+        expected_nanos=expected,
+        excess_nanos=incident.excess_nanos,
+        projected_nanos=max(state.day_cost, 0) + round(rate * (_DAY_S - now % _DAY_S)),
+        drivers=[
+            Driver(factor=cast(Factor, c.factor), share_nanos=c.share_nanos, before=c.before, after=c.after)
+            for c in contributions
+        ],
+        evidence=evidence,
+        verdict=Verdict(detector=incident.detector, score=incident.score, threshold=incident.threshold),
+        config_version=config_version,
+        throttle=incident.throttle,
+    )
+
+
+def incident_cost(state: WorkflowState, incident: Incident) -> int:
+    """Spend since the incident began: what the ring holds of it, or what was summed before it fell out."""
+    return state.totals.cost - incident.cost_before
+
+
+def _scaled(contributions: Sequence[Contribution], change: int) -> list[Contribution]:
+    """Shares that add up to the alert's own change: the window is bucket-aligned, the incident is not."""
+    total = sum(c.share_nanos for c in contributions)
+    if not contributions or total == 0:
+        return []
+    scaled = [
+        Contribution(c.factor, round(c.share_nanos * change / total), c.before, c.after)
+        for c in contributions
+    ]
+    slack = change - sum(c.share_nanos for c in scaled)
+    first = scaled[0]
+    scaled[0] = Contribution(first.factor, first.share_nanos + slack, first.before, first.after)
+    return scaled
+
+
+def _evidence(state: WorkflowState, incident: Incident) -> Evidence:
+    traces = [
+        TraceEvidence(
+            trace_id=trace_id,
+            calls=trace.calls,
+            cost_nanos=trace.cost,
+            max_input_tokens=trace.max_input,
+            started_at=_at(trace.started),
+            customer=trace.customer,
+            model=trace.model,
+        )
+        for trace_id, trace in ((c, state.traces[c]) for c in incident.culprits if c in state.traces)
+    ]
+    traces.sort(key=lambda t: (-t.cost_nanos, t.trace_id))
+    top = []
+    for dimension, values in sorted(shares_of(state).items()):
+        spent = sum(cost for _, cost in values.values())
+        ranked = sorted(values.items(), key=lambda item: (-item[1][1], item[0]))[:_TOP_PER_DIMENSION]
+        top += [
+            DimensionEvidence(
+                dimension=cast(Dimension, dimension),
+                value=value,
+                calls=calls,
+                cost_nanos=cost,
+                share=round(min(max(cost / spent, 0.0), 1.0), 4),
+            )
+            for value, (calls, cost) in ranked
+            if spent > 0
+        ]
+    return Evidence(traces=traces[:10], top=top[:20])
+
+
+def _sentence(
+    state: WorkflowState,
+    incident: Incident,
+    contributions: Sequence[Contribution],
+    evidence: Evidence,
+    rate: float,
+    usual: float,
+    cost: int,
+    now: float,
+) -> str:
+    since = _at(incident.started).strftime("%H:%M")
+    if incident.status == "resolved":
+        return (
+            f"{state.workflow}: {incident.kind.replace('_', ' ')} since {since} is over;"
+            f" it spent {format_usd(cost)}, {format_usd(incident.excess_nanos)} more than usual."
+        )
+    parts = [f"{state.workflow} is spending {format_usd(round(rate * 3600))}/h"]
+    if usual > 0:
+        parts.append(f", {_times(rate / usual)} its usual {format_usd(round(usual * 3600))}/h")
+    if evidence.traces:
+        worst = evidence.traces[0]
+        n = len(evidence.traces)
+        whose = f" of customer {worst.customer}" if worst.customer else ""
+        parts.append(
+            f": {n} trace{'s' if n > 1 else ''}{whose} since {since},"
+            f" {worst.trace_id} alone made {worst.calls} calls for {format_usd(worst.cost_nanos)}"
+        )
+    elif contributions:
+        main = contributions[0]
+        parts.append(
+            f": {_WORDS.get(main.factor, main.factor)} went from {_number(main.before)}"
+            f" to {_number(main.after)} since {since}"
+        )
+    else:
+        parts.append(f" since {since}")
+    if incident.family == "volume":
+        parts.append("; unit cost is as usual, so this looks like a launch")
+    else:
+        parts.append(f"; {format_usd(incident.excess_nanos)} over so far")
+    return "".join(parts) + "."
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
+
+
+def _number(value: float) -> str:
+    if value == 0 or not math.isfinite(value):
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def _at(epoch: float) -> datetime:
+    return datetime.fromtimestamp(round(epoch, 3), UTC)

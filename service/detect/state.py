@@ -1,0 +1,234 @@
+"""What is remembered of one workflow, and its codec: a version byte, then MessagePack of an explicit schema."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import datasketches
+import msgspec
+
+from detectors.protocol import Detector, Trace
+from detectors.registry import DETECTORS
+from schemas.rollups import BUCKET_SECONDS, Rollup
+from service.rules.lifecycle import Incident
+from service.rules.throttle import ActiveThrottle
+
+VERSION: Final = 1
+RING: Final = 30
+"""Buckets kept, 10 s each: late events still find theirs, and alerts find their last minutes."""
+MAX_TRACES: Final = 64
+MAX_VALUES: Final = 16
+"""Values kept per dimension."""
+TRACE_IDLE_S: Final = 300.0
+"""A trace without a call for this long (event time) has ended."""
+_SKETCH_LG_K: Final = 10
+
+
+class Bucket(msgspec.Struct, array_like=True):
+    """Sums of one 10 s bucket. Money in nano-dollars, `start` in epoch seconds."""
+
+    start: int
+    calls: int = 0
+    errors: int = 0
+    cost: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reference: int = 0
+    reference_output: int = 0
+    untraced: int = 0
+    sketch: bytes = b""
+    traced: float = 0.0
+    closed: bool = False
+
+    @property
+    def end(self) -> int:
+        return self.start + BUCKET_SECONDS
+
+    @property
+    def traces(self) -> float:
+        """Distinct traces plus calls without one."""
+        return self.traced + self.untraced
+
+    def add(self, rollup: Rollup) -> None:
+        self.calls += rollup.calls
+        self.errors += rollup.errors
+        self.cost += rollup.cost_nanos
+        self.input_tokens += rollup.input_tokens
+        self.cached_tokens += rollup.cached_input_tokens
+        self.output_tokens += rollup.output_tokens
+        self.reference += rollup.reference_cost_nanos
+        self.reference_output += rollup.reference_output_nanos
+        self.untraced += rollup.untraced_calls
+        if rollup.traces:
+            self.sketch, self.traced = merge_sketches(self.sketch, rollup.traces)
+
+
+class TraceTotals(msgspec.Struct, array_like=True):
+    """Running totals of an open trace. Times in epoch seconds."""
+
+    calls: int
+    cost: int
+    max_input: int
+    started: float
+    last: float
+    customer: str | None = None
+    model: str | None = None
+
+    def frozen(self, trace_id: str) -> Trace:
+        return Trace(trace_id, self.calls, self.cost, self.max_input, self.started, self.last)
+
+
+class Totals(msgspec.Struct, array_like=True):
+    """Sums since the workflow was first seen: exact, late events included. They are what is billed."""
+
+    calls: int = 0
+    errors: int = 0
+    cost: int = 0
+    estimated_cost: int = 0
+    unpriced_calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    late: int = 0
+    duplicates: int = 0
+
+
+Shares = dict[str, dict[str, list[int]]]
+"""Dimension to value to [calls, nano-dollars]."""
+
+
+class WorkflowState(msgspec.Struct):
+    """Everything Tidegate remembers of one workflow.
+
+    Attributes
+    ----------
+    applied : dict of int to int
+        Per rollups partition the offset of the last record that is contained here: the guard against applying
+        one twice.
+    now : float
+        Latest event time seen, epoch seconds. Never goes back.
+    """
+
+    workflow: str
+    team: str | None = None
+    applied: dict[int, int] = {}
+    now: float = 0.0
+    totals: Totals = msgspec.field(default_factory=Totals)
+    day: int = 0
+    day_cost: int = 0
+    buckets: list[Bucket] = []
+    traces: dict[str, TraceTotals] = {}
+    ended: list[Trace] = []
+    shares: Shares = {}
+    older_shares: Shares = {}
+    shares_since: float = 0.0
+    incidents: dict[str, Incident] = {}
+    throttles: dict[str, ActiveThrottle] = {}
+    detectors: dict[str, Detector] = {}
+
+    @classmethod
+    def fresh(cls, workflow: str) -> WorkflowState:
+        return cls(workflow, detectors={name: kind(None) for name, kind in DETECTORS.items()})  # type: ignore[call-arg]
+
+
+class _Stored(msgspec.Struct, array_like=True):
+    """Version 1 as it is written. Fields are only ever added at the end, with a default."""
+
+    workflow: str
+    team: str | None
+    applied: dict[int, int]
+    now: float
+    totals: Totals
+    day: int
+    day_cost: int
+    buckets: list[Bucket]
+    traces: dict[str, TraceTotals]
+    ended: list[tuple[str, int, int, int, float, float]]
+    shares: Shares
+    older_shares: Shares
+    shares_since: float
+    incidents: dict[str, Incident]
+    throttles: dict[str, ActiveThrottle]
+    detectors: dict[str, Any]
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(_Stored)
+
+
+class UnreadableState(ValueError):
+    """Bytes that no version of the codec wrote."""
+
+
+def encode(state: WorkflowState) -> bytes:
+    """State to bytes: one version byte, then MessagePack."""
+    stored = _Stored(
+        state.workflow,
+        state.team,
+        state.applied,
+        state.now,
+        state.totals,
+        state.day,
+        state.day_cost,
+        state.buckets,
+        state.traces,
+        [(t.trace_id, t.calls, t.cost_nanos, t.max_input_tokens, t.started, t.last) for t in state.ended],
+        state.shares,
+        state.older_shares,
+        state.shares_since,
+        state.incidents,
+        state.throttles,
+        {name: detector.dump() for name, detector in state.detectors.items()},
+    )
+    return bytes((VERSION,)) + _ENCODER.encode(stored)
+
+
+def decode(data: bytes) -> WorkflowState:
+    """Bytes to state.
+
+    A detector that is new since the bytes were written starts fresh; one that is gone is forgotten.
+
+    Raises
+    ------
+    UnreadableState
+        Unknown version, or not of the schema.
+    """
+    if not data or data[0] != VERSION:
+        raise UnreadableState(f"state version {data[0] if data else 'none'}, this release reads {VERSION}")
+    try:
+        stored = _DECODER.decode(memoryview(data)[1:])
+        detectors = {
+            name: kind.load(stored.detectors[name], None) if name in stored.detectors else kind(None)  # type: ignore[call-arg]
+            for name, kind in DETECTORS.items()
+        }
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise UnreadableState(str(error)) from None
+    return WorkflowState(
+        workflow=stored.workflow,
+        team=stored.team,
+        applied=stored.applied,
+        now=stored.now,
+        totals=stored.totals,
+        day=stored.day,
+        day_cost=stored.day_cost,
+        buckets=stored.buckets,
+        traces=stored.traces,
+        ended=[Trace(*ended) for ended in stored.ended],
+        shares=stored.shares,
+        older_shares=stored.older_shares,
+        shares_since=stored.shares_since,
+        incidents=stored.incidents,
+        throttles=stored.throttles,
+        detectors=detectors,
+    )
+
+
+def merge_sketches(left: bytes, right: bytes) -> tuple[bytes, float]:
+    """Union of two HyperLogLog images and its estimate. Order does not matter: registers take the maximum."""
+    if not left:
+        return right, float(datasketches.hll_sketch.deserialize(right).get_estimate())
+    union = datasketches.hll_union(_SKETCH_LG_K)
+    union.update(datasketches.hll_sketch.deserialize(left))
+    union.update(datasketches.hll_sketch.deserialize(right))
+    merged = union.get_result(datasketches.tgt_hll_type.HLL_4)
+    return bytes(merged.serialize_compact()), float(merged.get_estimate())

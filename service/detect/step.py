@@ -1,0 +1,154 @@
+"""The pure heart of the keyed stage: one record into one workflow's state, and what the world must be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from schemas.alerts import Alert
+from schemas.rollups import BUCKET_SECONDS, Rollup
+from schemas.throttles import ThrottleCommand
+from service.detect.judge import signals, tune, window_of
+from service.detect.merge import end_idle_traces, merge
+from service.detect.report import report
+from service.detect.state import TRACE_IDLE_S, Bucket, WorkflowState
+from service.rules.config import ConfigBook, WorkflowConfig
+from service.rules.lifecycle import Family, Signal, Transition, advance
+from service.rules.throttle import activate, release, throttle
+
+_FAMILIES: Final[tuple[Family, ...]] = ("cost", "volume")
+NEVER: Final = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Event time has come this far for every source: epoch seconds."""
+
+    watermark: float
+
+
+@dataclass(slots=True)
+class Effects:
+    """Records to send. They are sent before the state is kept, so that a crash repeats rather than forgets."""
+
+    alerts: list[Alert] = field(default_factory=list)
+    throttles: list[ThrottleCommand] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.alerts or self.throttles)
+
+
+def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Effects:
+    """Apply one record.
+
+    Parameters
+    ----------
+    state : WorkflowState
+        Changed in place. After an exception it must not be kept.
+    record : Rollup or Moment
+        A delta, judged at once with its bucket still open; or the passage of time, which closes buckets,
+        teaches the detectors and moves incidents on.
+
+    Returns
+    -------
+    Effects
+        Depends on nothing but the arguments: the same records give the same bytes.
+    """
+    config = book.workflow(state.workflow, state.team)
+    tune(state, config)
+    effects = Effects()
+    if isinstance(record, Rollup):
+        bucket = merge(state, record)
+        if bucket is not None and not bucket.closed:
+            _move(state, signals(state, window_of(state, bucket), config), bucket.cost, config, book, effects)
+    else:
+        state.now = max(state.now, record.watermark)
+        end_idle_traces(state, record.watermark)
+        for bucket in [b for b in state.buckets if not b.closed and b.end <= record.watermark]:
+            _close(state, bucket, config, book, effects)
+        _move(state, [], 0, config, book, effects)
+        _expire(state)
+    if state.throttles and not book.throttles_on:
+        effects.throttles += release(
+            state.throttles.values(), state.now, "throttles are switched off", book.version
+        )
+        state.throttles = {}
+    return effects
+
+
+def due(state: WorkflowState, book: ConfigBook) -> float:
+    """Watermark at which this workflow next needs a `Moment`, epoch seconds; `NEVER` when nothing waits."""
+    config = book.workflow(state.workflow, state.team)
+    if state.throttles and not book.throttles_on:
+        return 0.0
+    times = [float(b.end) for b in state.buckets if not b.closed]
+    times += [incident.due(config) for incident in state.incidents.values()]
+    times += [throttle.expires for throttle in state.throttles.values()]
+    if state.traces:
+        times.append(min(t.last for t in state.traces.values()) + TRACE_IDLE_S)
+    return min(times, default=NEVER)
+
+
+def _close(
+    state: WorkflowState, bucket: Bucket, config: WorkflowConfig, book: ConfigBook, effects: Effects
+) -> None:
+    window = window_of(state, bucket, finished=True)
+    _move(state, signals(state, window, config), bucket.cost, config, book, effects)
+    frozen = any(i.holds_baseline(state.now) for i in state.incidents.values())
+    for detector in state.detectors.values():
+        detector.learn(window, frozen=frozen)
+    state.ended = []
+    bucket.closed = True
+    bucket.sketch = b""
+
+
+def _move(
+    state: WorkflowState,
+    found: list[Signal],
+    cost_of_bucket: int,
+    config: WorkflowConfig,
+    book: ConfigBook,
+    effects: Effects,
+) -> None:
+    for family in _FAMILIES:
+        signal = next((s for s in found if s.family == family), None)
+        before = state.incidents.get(family)
+        if before is None and signal is None:
+            continue
+        incident, transition = advance(before, signal, state.workflow, state.now, config)
+        if incident is None:
+            state.incidents.pop(family, None)
+            continue
+        if before is None:
+            incident.cost_before = state.totals.cost - _cost_since(state, incident.started, cost_of_bucket)
+        state.incidents[family] = incident
+        if transition is not None:
+            _tell(state, family, transition, book, effects)
+
+
+def _tell(
+    state: WorkflowState, family: Family, transition: Transition, book: ConfigBook, effects: Effects
+) -> None:
+    incident = state.incidents[family]
+    alert = report(state, incident, book.version)
+    if transition == "resolved":
+        del state.incidents[family]
+        mine = [t for t in state.throttles.values() if t.fingerprint == incident.fingerprint]
+        effects.throttles += release(mine, state.now, f"{incident.kind} is over", book.version)
+        state.throttles = {k: t for k, t in state.throttles.items() if t not in mine}
+    elif book.throttles_on:
+        for command in throttle(book.rules, alert, state.throttles, state.now):
+            state.throttles[command.scope.key] = activate(command)
+            incident.throttle = command.command_id
+            effects.throttles.append(command)
+        alert = alert.model_copy(update={"throttle": incident.throttle})
+    effects.alerts.append(alert)
+
+
+def _cost_since(state: WorkflowState, started: float, at_least: int) -> int:
+    first = int(started) // BUCKET_SECONDS * BUCKET_SECONDS
+    return max(at_least, sum(b.cost for b in state.buckets if b.start >= first))
+
+
+def _expire(state: WorkflowState) -> None:
+    state.throttles = {k: t for k, t in state.throttles.items() if t.expires > state.now}
