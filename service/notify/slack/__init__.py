@@ -1,0 +1,1 @@
+"""Slack incoming webhooks. Source: docs.slack.dev, "Sending messages using incoming webhooks", "Blocks"."""

@@ -1,0 +1,150 @@
+"""What every receiver is told, in plain words without any vendor's markup. Pure.
+
+Texts come from outside (workflow names, trace ids): all of them are cleaned here, and escaped by the vendor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from urllib.parse import quote
+
+from schemas.alerts import Alert, DimensionEvidence, Driver, Severity, TraceEvidence
+from schemas.base import format_timestamp
+from schemas.money import format_usd
+from service.notify.text import clean
+
+SEVERITY_WORD: Final[dict[Severity, str]] = {"critical": "CRITICAL", "warning": "WARNING", "info": "NOTICE"}
+
+
+def headline(alert: Alert) -> str:
+    """`CRITICAL: retry loop in support-agent`."""
+    word = "RESOLVED" if alert.status == "resolved" else SEVERITY_WORD[alert.severity]
+    return f"{word}: {kind(alert)} in {clean(alert.workflow)}"
+
+
+def kind(alert: Alert) -> str:
+    return alert.kind.replace("_", " ")
+
+
+def sentence(alert: Alert) -> str:
+    """The alert's own summary, and when it is over, for how long it went on."""
+    summary = clean(alert.summary) or f"{headline(alert)}."
+    if alert.status != "resolved":
+        return summary
+    over = f"Over after {elapsed(alert.started_at, alert.resolved_at or alert.updated_at)}."
+    return f"{over} {summary}"
+
+
+def dollars(alert: Alert) -> list[tuple[str, str]]:
+    """The four amounts as (label, amount)."""
+    return [
+        ("Spent so far" if alert.status != "resolved" else "Spent in all", format_usd(alert.cost_nanos)),
+        ("Usual for the time", format_usd(alert.expected_nanos)),
+        ("Excess", format_usd(alert.excess_nanos)),
+        ("Day's end if this goes on", format_usd(alert.projected_nanos)),
+    ]
+
+
+def since(alert: Alert) -> str:
+    """`14:07:30 UTC on 2026-01-31, for 35 s`."""
+    until = alert.resolved_at or alert.updated_at
+    return f"{alert.started_at:%H:%M:%S} UTC on {alert.started_at:%Y-%m-%d}, for {elapsed(alert.started_at, until)}"
+
+
+def elapsed(start: datetime, end: datetime) -> str:
+    """The two largest units: `35 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`. Never negative."""
+    left = max(0, int((end - start).total_seconds()))
+    parts: list[str] = []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+        if len(parts) == 2:
+            break
+    return " ".join(part for part in parts if not part.startswith("0 ")) or "0 s"
+
+
+def drivers(alert: Alert) -> list[str]:
+    """`calls per trace 3.1 → 41: +$3.30, 95 % of the change`, the largest share first."""
+    change = sum(driver.share_nanos for driver in alert.drivers)
+    ordered = sorted(alert.drivers, key=lambda driver: -driver.share_nanos)
+    return [_driver(driver, change) for driver in ordered]
+
+
+def _driver(driver: Driver, change_nanos: int) -> str:
+    sign = "+" if driver.share_nanos >= 0 else ""
+    text = (
+        f"{driver.factor.replace('_', ' ')} {number(driver.before)} → {number(driver.after)}: "
+        f"{sign}{format_usd(driver.share_nanos)}"
+    )
+    if change_nanos > 0:
+        text += f", {(200 * driver.share_nanos + change_nanos) // (2 * change_nanos)} % of the change"
+    return text
+
+
+def number(value: float) -> str:
+    """Three significant digits, thousands separated; never in a form longer than a dozen characters."""
+    size = abs(value)
+    if size >= 1e9 or 0 < size < 1e-4:
+        return f"{value:.2e}"
+    return f"{value:,.0f}" if size >= 1_000 else f"{value:.3g}"
+
+
+def top(alert: Alert) -> list[str]:
+    """`81 % customer acme: $3.15, 131 calls`."""
+    return [_slice(found) for found in alert.evidence.top]
+
+
+def _slice(found: DimensionEvidence) -> str:
+    name = f"{found.dimension.replace('_', ' ')} {clean(found.value)}"
+    return f"{found.share:.0%} {name}: {format_usd(found.cost_nanos)}, {_calls(found.calls)}".replace(
+        "%", " %", 1
+    )
+
+
+def traces(alert: Alert) -> list[str]:
+    """`trace run-4711: $3.10, 130 calls, 18,000 tokens at most, customer acme, gpt-4o`."""
+    return [_trace(trace) for trace in alert.evidence.traces]
+
+
+def _trace(trace: TraceEvidence) -> str:
+    parts = [format_usd(trace.cost_nanos), _calls(trace.calls)]
+    if trace.max_input_tokens:
+        parts.append(f"{trace.max_input_tokens:,} tokens in its largest call")
+    if trace.customer:
+        parts.append(f"customer {clean(trace.customer)}")
+    if trace.model:
+        parts.append(clean(trace.model))
+    return f"trace {clean(trace.trace_id)}: {', '.join(parts)}"
+
+
+def _calls(count: int) -> str:
+    return f"{count:,} call{'' if count == 1 else 's'}"
+
+
+def measures(alert: Alert) -> str:
+    """What Tidegate itself did about it."""
+    return f"throttle command {clean(alert.throttle)}" if alert.throttle else "no throttle"
+
+
+def provenance(alert: Alert) -> str:
+    """Everything that is needed to check the decision."""
+    verdict = alert.verdict
+    return (
+        f"{clean(verdict.detector)} {number(verdict.score)} over {number(verdict.threshold)}"
+        f" · config {clean(alert.config_version)} · incident {clean(alert.fingerprint)} #{alert.sequence}"
+        f" · {format_timestamp(alert.updated_at)}"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Where people can read more. `pattern` may name `{fingerprint}` and `{workflow}`."""
+
+    pattern: str
+
+    def to(self, alert: Alert) -> str:
+        found = self.pattern.replace("{fingerprint}", quote(alert.fingerprint, safe=""))
+        return found.replace("{workflow}", quote(alert.workflow, safe=""))

@@ -1,0 +1,1 @@
+"""Any HTTP endpoint that wants the Alert record itself, signed."""
