@@ -197,6 +197,8 @@ class NotifySettings(Section):
     backoff_max_s: Seconds = 60.0
     repeat_interval_s: Annotated[float, Field(ge=1, le=604_800)] = 14_400.0
     """How often a receiver is reminded of an incident that still fires."""
+    link: Annotated[str, Field(pattern=r"^https?://", max_length=500)] | None = None
+    """Where people read more about an incident; `{fingerprint}` and `{workflow}` are filled in."""
     receivers: dict[Name, ReceiverSettings] = {}
     """By the name that routes use. An alert that no route matches goes to all of them."""
 
