@@ -44,12 +44,13 @@ class GuardedApp(faust.App):
 
     def _fail(self, reason: Reason) -> None:
         # Marks every service as crashed: agents take no further event, and nothing is committed any more.
-        self._crash(reason if isinstance(reason, BaseException) else AppFailedError(reason))
+        super()._crash(reason if isinstance(reason, BaseException) else AppFailedError(reason))
         self._on_fatal(reason)
 
     def _crash(self, reason: BaseException) -> None:
-        super()._crash(reason)
-        self.fuse.blow(reason)
+        # Reached from any service of the app; faust.Worker would notice, a program of ours would not.
+        if not self.fuse.blown:
+            self.fuse.blow(reason)
 
     def _create_directories(self) -> None:
         """Nothing: tables are kept in memory."""

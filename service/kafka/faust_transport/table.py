@@ -36,9 +36,20 @@ class OwnedMemoryStore(memory.Store):
         self._key_partition.clear()
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
-        """Apply recovered records. Recovery only warns of what is raised here, and goes on without them."""
+        """Apply recovered records in their order.
+
+        Faust's own applies deletions last and then drops a key that was set again to 0 or "". And its recovery
+        only warns of what is raised here, and goes on without those records.
+        """
         try:
-            super().apply_changelog_batch(batch, to_key, to_value)
+            for event in batch:
+                key = to_key(event.key)
+                if event.message.value is None:
+                    self.data.pop(key, None)
+                    self._key_partition.pop(key, None)
+                else:
+                    self.data[key] = to_value(event.value)
+                    self._key_partition[key] = event.message.partition
         except Exception as exc:
             fuse: Fuse = self.app.fuse
             fuse.blow(exc)
