@@ -171,7 +171,8 @@ async def require_topics(
         No broker answered.
     """
     # Private, and safe: aiokafka is pinned exactly. Its public `topics()` has no partitions.
-    cluster = await client._client.fetch_all_metadata()
+    inner = client._client if isinstance(client, AIOKafkaConsumer) else client.client
+    cluster = await inner.fetch_all_metadata()
     found = {topic: cluster.partitions_for_topic(topic) for topic in topics}
     if missing := sorted(topic for topic, partitions in found.items() if not partitions):
         raise TopicsMissing(missing)
