@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 from aiokafka import ConsumerRecord
@@ -15,7 +15,7 @@ _POLL_MS = 500
 
 async def read(
     kafka: KafkaSettings, topic: str, *, from_start: bool = True, follow: bool = False
-) -> AsyncIterator[ConsumerRecord]:
+) -> AsyncGenerator[ConsumerRecord, None]:
     """Committed records of every partition, in order within each; with `follow` never ends.
 
     Parameters
