@@ -56,6 +56,9 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 # A transaction left open by a killed process is aborted within a second of its timeout.
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+# After a crash the node waits for its former self's session (9 s by default) before it registers again.
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
 # Compaction within a second of being due, with 8 MB of the heap and not 128.
 log.cleaner.backoff.ms=500
 log.cleaner.threads=1

@@ -159,7 +159,7 @@ class EmbeddedBroker(ABC):
             self._data_dir = None
 
     def kill(self) -> None:
-        """Crash the broker with SIGKILL and keep its data, so that `start` recovers from what is on disk."""
+        """Crash the broker with SIGKILL; `start` then recovers what its `data_dir` holds."""
         self._end(signal.SIGKILL)
 
     def log_tail(self, lines: int = 40) -> str:

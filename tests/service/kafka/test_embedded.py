@@ -7,6 +7,7 @@ noticed.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -258,6 +259,55 @@ async def test_two_members_share_a_topic_and_the_one_left_takes_all(
                 for batch in (await first.getmany(timeout_ms=200)).values():
                     seen |= {record.partition for record in batch}
         assert tp.partition not in seen
+
+
+MEMBER = """
+import asyncio, sys
+from aiokafka import AIOKafkaConsumer
+
+async def main(bootstrap, topic, group, session_ms):
+    options = {"session_timeout_ms": int(session_ms), "heartbeat_interval_ms": 300}
+    consumer = AIOKafkaConsumer(topic, bootstrap_servers=bootstrap, group_id=group, **options)
+    await consumer.start()
+    print(len(consumer.assignment()), flush=True)
+    await asyncio.sleep(300)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@asynccontextmanager
+async def member(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A group member as a process, which prints how many partitions it got; ended with SIGKILL."""
+    command = [sys.executable, "-c", MEMBER, *arguments]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+async def test_a_killed_member_is_given_up_after_its_session_by_apache_kafka_only(
+    each: EmbeddedBroker, topic_prefix: str
+) -> None:
+    topic, group = topic_prefix + "a", topic_prefix + "g"
+    await create_topics(each.bootstrap, {topic: 2})
+    apache = each.name.startswith("Apache")
+    session_s = 1.5 if apache else 6.0  # noida-db refuses shorter ones
+    arguments = (each.bootstrap, topic, group, str(int(session_s * 1000)))
+    async with member(*arguments) as first:
+        assert first.stdout is not None
+        assert await asyncio.wait_for(first.stdout.readline(), 30) == b"2\n"
+    async with member(*arguments) as second:
+        assert second.stdout is not None
+        if apache:
+            assert await asyncio.wait_for(second.stdout.readline(), 30) == b"2\n"
+        else:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(second.stdout.readline(), session_s + 3)
 
 
 async def test_a_member_that_comes_back_continues_where_it_committed(
