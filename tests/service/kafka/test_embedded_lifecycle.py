@@ -91,12 +91,17 @@ async def test_a_stopped_broker_can_be_started_again_empty_and_on_the_same_port(
 
 @pytest.mark.broker
 @pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
-def test_the_broker_dies_with_a_parent_that_is_killed() -> None:
+def test_the_broker_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     script = (
         "import sys; from service.kafka.embedded.noida import NoidaBroker\n"
         "b = NoidaBroker(); b.start(); print(b.pid, flush=True); sys.stdin.read()"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "TMPDIR": str(tmp_path)},  # what a killed process cannot remove, pytest does
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     with parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
