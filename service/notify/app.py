@@ -171,10 +171,10 @@ class Counter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has 
                     self._reader.seek(partition, offset)
         except IllegalStateError:
             return  # taken away meanwhile: the next round begins again
-        if partitions:
-            ids = sorted(partition.partition for partition in partitions)
-            _LOG.info("partitions %s; %d log entries, %d expired", ids, len(self._log.told), expired)
-            self._health.set_ready("alerts", True)
+        ids = sorted(partition.partition for partition in partitions)
+        _LOG.info("partitions %s; %d log entries, %d expired", ids, len(self._log.told), expired)
+        # Without a partition too: a replica that stands by is as ready as it can be.
+        self._health.set_ready("alerts", True)
 
     async def _read(self) -> None:
         self._pause_or_resume()

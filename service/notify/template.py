@@ -38,13 +38,14 @@ def sentence(alert: Alert) -> str:
 
 
 def dollars(alert: Alert) -> list[tuple[str, str]]:
-    """The four amounts as (label, amount)."""
-    return [
-        ("Spent so far" if alert.status != "resolved" else "Spent in all", format_usd(alert.cost_nanos)),
+    """The amounts as (label, amount); once it is over there is nothing left to project."""
+    over = alert.status == "resolved"
+    amounts = [
+        ("Spent in all" if over else "Spent so far", format_usd(alert.cost_nanos)),
         ("Usual for the time", format_usd(alert.expected_nanos)),
         ("Excess", format_usd(alert.excess_nanos)),
-        ("Day's end if this goes on", format_usd(alert.projected_nanos)),
     ]
+    return amounts if over else [*amounts, ("Day's end if this goes on", format_usd(alert.projected_nanos))]
 
 
 def since(alert: Alert) -> str:

@@ -1,0 +1,91 @@
+"""What people read."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from schemas.alerts import Driver
+from service.notify import template
+from tests.service.notify.support import NOW, alert, resolved
+
+
+def test_the_headline_says_how_bad_what_and_where() -> None:
+    assert template.headline(alert()) == "CRITICAL: retry loop in support-agent"
+    assert template.headline(alert(severity="info", kind="launch")) == "NOTICE: launch in support-agent"
+    assert template.headline(resolved()) == "RESOLVED: retry loop in support-agent"
+
+
+def test_the_end_says_how_long_it_went_on() -> None:
+    assert template.sentence(resolved()).startswith("Over after 14 min. support-agent is spending")
+
+
+def test_an_empty_summary_still_says_something() -> None:
+    assert template.sentence(alert(summary="\x00")) == "CRITICAL: retry loop in support-agent."
+
+
+def test_the_dollars_are_exact_strings() -> None:
+    assert template.dollars(alert()) == [
+        ("Spent so far", "$3.90"),
+        ("Usual for the time", "$0.420"),
+        ("Excess", "$3.48"),
+        ("Day's end if this goes on", "$2,310.00"),
+    ]
+
+
+def test_drivers_come_largest_first_with_their_share() -> None:
+    assert template.drivers(alert()) == [
+        "calls per trace 3.1 → 41: +$3.30, 95 % of the change",
+        "traces 14 → 15: +$0.180, 5 % of the change",
+    ]
+
+
+def test_a_driver_that_saved_money_has_a_minus_and_a_change_of_nothing_no_share() -> None:
+    saved = Driver(factor="price", share_nanos=-(10**9), before=2e-6, after=1e-6)
+    assert template.drivers(alert(drivers=[saved])) == ["price 2.00e-06 → 1.00e-06: -$1.00"]
+
+
+def test_traces_and_customers_are_named() -> None:
+    assert template.traces(alert()) == [
+        "trace run-4711: $3.10, 130 calls, 18,000 tokens in its largest call, customer acme, gpt-4o"
+    ]
+    assert template.top(alert()) == ["81 % customer acme: $3.15, 131 calls"]
+
+
+def test_what_was_done_and_how_to_check_it() -> None:
+    assert template.measures(alert()) == "no throttle"
+    assert template.measures(alert(throttle="9f2c-1")) == "throttle command 9f2c-1"
+    assert template.provenance(alert()) == (
+        "live_trace 11.2 over 4.3 · config 17-3fa9c1d2 · incident 9f2c64b1d0aa4e17 #1 · 2026-01-31T14:08:05Z"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (35, "35 s"),
+        (60, "1 min"),
+        (725, "12 min 5 s"),
+        (3_600, "1 h"),
+        (12_000, "3 h 20 min"),
+        (187_200, "2 d 4 h"),
+        (-5, "0 s"),
+    ],
+)
+def test_elapsed_time_in_its_two_largest_units(seconds: int, words: str) -> None:
+    assert template.elapsed(NOW, NOW + timedelta(seconds=seconds)) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0"), (3.14159, "3.14"), (1_234.5, "1,234"), (1e300, "1.00e+300"), (-0.00001, "-1.00e-05")],
+)
+def test_numbers_are_short(value: float, text: str) -> None:
+    assert template.number(value) == text
+
+
+def test_a_link_is_filled_in_and_quoted() -> None:
+    link = template.Link("https://tide.example/i/{fingerprint}?w={workflow}")
+    assert link.to(alert(workflow="a b&c")) == "https://tide.example/i/9f2c64b1d0aa4e17?w=a%20b%26c"
