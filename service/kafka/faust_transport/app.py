@@ -16,9 +16,7 @@ from .transport import Transport
 
 log = logging.getLogger(__name__)
 
-#: A member that sends no heartbeat for so long is dead, and its partitions go to others.
-SESSION_TIMEOUT_S = 15.0
-HEARTBEAT_S = 3.0
+HEARTBEAT_S = 2.0
 #: How long members may take to give up partitions and to join again; above `HAND_OVER_TIMEOUT_S`.
 REBALANCE_TIMEOUT_S = 60.0
 #: A member that has fetched nothing for so long has hung, and is thrown out.
@@ -105,12 +103,14 @@ def build_app(
     security: Mapping[str, Any] | None,
     commit_lag_s: float = 2.0,
     on_fatal: Callable[[Reason], None],
+    session_timeout_s: float = 15.0,
 ) -> GuardedApp:
     """A Faust app on `bootstrap` ("host:port[,host:port]"), in group `app_id`.
 
     `security`: see `security.credentials`. An offset is committed `commit_lag_s` after its acknowledgement at
     the earliest, and at once when partitions are given up. `on_fatal` is called once, in the app's loop, when
-    the app can go no further; nothing is committed after that.
+    the app can go no further; nothing is committed after that. A worker that sends no heartbeat for
+    `session_timeout_s` is dead, and its partitions go to others; so long waits whoever follows one that died.
     Creates no topic: every one, changelogs included, must exist.
     """
     app = GuardedApp(
@@ -122,6 +122,9 @@ def build_app(
         broker_client_id=app_id,
         processing_guarantee="at_least_once",
         store="memory://",
+        # Bytes stay bytes; Faust would read JSON even where a topic says `value_type=bytes`.
+        key_serializer="raw",
+        value_serializer="raw",
         # Topics are made by `tidegate topics create`, with the partitions and the cleanup they need.
         topic_allow_declare=False,
         topic_disable_leader=True,
@@ -131,7 +134,7 @@ def build_app(
         # The event in hand is finished before partitions are given up: see Consumer.wait_empty.
         stream_wait_empty=True,
         consumer_auto_offset_reset="earliest",
-        broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_session_timeout=session_timeout_s,
         broker_heartbeat_interval=HEARTBEAT_S,
         broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
         broker_max_poll_interval=MAX_POLL_INTERVAL_S,
