@@ -31,9 +31,7 @@ class DecayedSums:
             return list(values), span
         elapsed = max(0.0, end - self.until)
         keep = math.exp(-LN2 * elapsed / self.half_life)
-        return [s * keep + v for s, v in zip(self.sums, values, strict=True)], self.seconds * keep + max(
-            elapsed, 0.0
-        )
+        return [s * keep + v for s, v in zip(self.sums, values, strict=True)], self.seconds * keep + elapsed
 
     def add(self, end: float, values: tuple[float, ...], span: float) -> None:
         """Add what happened in the `span` seconds up to `end`; silence since the last call counts as time."""

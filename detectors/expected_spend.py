@@ -50,6 +50,7 @@ class ExpectedSpend:
         self._level = DecayedSums(_LEVEL_HALF_LIFE, 1)
         self._recent = DecayedSums(_RECENT_HALF_LIFE, 1)
         self._hours = [[0.0, 0.0] for _ in range(_HOURS)]
+        self._total = [0.0, 0.0]
         self._profile_until: float | None = None
         self._faded_until: float | None = None
         self._noise = FadingMoments()
@@ -73,8 +74,7 @@ class ExpectedSpend:
         if self._level.seconds <= 0:
             return 0.0
         level = self._level.sums[0] / self._level.seconds
-        cost = math.fsum(h[0] for h in self._hours)
-        seconds = math.fsum(h[1] for h in self._hours)
+        cost, seconds = self._total
         if level <= 0 or cost <= 0 or seconds <= 0:
             return level
         hour_cost, hour_seconds = self._hours[_hour(at)]
@@ -134,6 +134,7 @@ class ExpectedSpend:
             loaded._hours = [[float(c), float(s)] for c, s in hours]
             if len(loaded._hours) != _HOURS:
                 raise ValueError("expected 24 hours")
+            loaded._add_up()
             loaded._profile_until = None if until is None else float(until)
             loaded._faded_until = None if faded is None else float(faded)
             loaded._noise = FadingMoments.load(noise)
@@ -142,7 +143,12 @@ class ExpectedSpend:
         return loaded
 
     def _warm(self) -> bool:
-        return math.fsum(h[1] for h in self._hours) >= self.params.warm_seconds
+        return self._total[1] >= self.params.warm_seconds
+
+    def _add_up(self) -> None:
+        # Kept beside the hours, because it is wanted with every score. Always by this sum and never by adding
+        # on, so that a detector that was loaded is the same to the last bit.
+        self._total = [math.fsum(h[0] for h in self._hours), math.fsum(h[1] for h in self._hours)]
 
     def _learn_profile(self, window: Window) -> None:
         # Silence since the last window is time too: it belongs to the hours it passed through.
@@ -156,6 +162,7 @@ class ExpectedSpend:
             at = until
         self._hours[_hour(window.start)][0] += window.cost_nanos
         self._profile_until = window.end
+        self._add_up()
 
     def _fade(self, until: float) -> None:
         # Ten minutes at a time: fading 24 pairs for every ten-second window would cost more than it says.

@@ -10,9 +10,8 @@ Plain = Any
 """Nested lists, dicts with str keys, numbers, strings, None: what MessagePack and JSON hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
-    """Running totals of one trace, from its first call on.
+class Trace(Protocol):
+    """Running totals of one trace, from its first call on. Read only; the caller may pass what it keeps anyway.
 
     Attributes
     ----------

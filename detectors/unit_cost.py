@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
@@ -21,7 +22,8 @@ _SHRINK: Final = 20.0
 _MEMORY: Final = 10_000.0
 _USUAL_HALF_LIFE: Final = 86_400.0
 _GATE_HALF_LIFE: Final = 28_800.0
-_SUMS: Final = 5  # traces, calls, cost, reference, reference of output
+_RATIO_SUMS: Final = 3  # traces, calls, cost
+_ALL_SUMS: Final = 5  # and reference, reference of output
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,8 @@ class UnitCost:
 
     def __init__(self, params: UnitCostParams | None = None) -> None:
         self.params = params or UnitCostParams()
-        self._recent = [DecayedSums(half_life, _SUMS) for half_life in HALF_LIVES]
-        self._usual = DecayedSums(_USUAL_HALF_LIFE, _SUMS)
+        self._recent = [DecayedSums(half_life, _RATIO_SUMS) for half_life in HALF_LIVES]
+        self._usual = DecayedSums(_USUAL_HALF_LIFE, _ALL_SUMS)
         self._excess = DecayedSums(_GATE_HALF_LIFE, 1)
         n = len(_FACTORS) * len(HALF_LIVES)
         self._level = [FadingMoments() for _ in range(n)]
@@ -68,47 +70,49 @@ class UnitCost:
     def learn(self, window: Window, *, frozen: bool = False) -> None:
         if window.calls <= 0 or window.traces <= 0:
             return
-        values = _values(window)
-        self._excess.add(window.end, (self._excess_of(window),), window.seconds)
-        self._excess.sums[0] = max(0.0, self._excess.sums[0])
+        ratios = _ratio_values(window)
+        if self._warm():
+            sums, _ = self._recent[0].peek(window.end, ratios, window.seconds)
+            self._excess.add(window.end, (self._excess_of(window, sums),), window.seconds)
+            self._excess.sums[0] = max(0.0, self._excess.sums[0])
         for recent in self._recent:
-            recent.add(window.end, values, window.seconds)
+            recent.add(window.end, ratios, window.seconds)
         if frozen:
             # Time goes on for the usual too, at its own rate: neither the incident's spend nor silence counts.
             self._usual.until = window.end
             return
-        self._usual.add(window.end, values, window.seconds)
+        self._usual.add(window.end, _values(window), window.seconds)
         for h, recent in enumerate(self._recent):
-            traces = recent.sums[0]
+            bin_ = bisect_right(_TRAFFIC_EDGES, recent.sums[0])
             for f, x in enumerate(_logs(recent.sums)):
                 at = h * len(_FACTORS) + f
                 level = self._level[at]
                 residual = x - level.mean if level.count else 0.0
                 level.add(x, _MEMORY, clip=3.0, floor=_TAU)
-                self._spread[at][_bin(traces)].add(residual, _MEMORY, clip=4.0, floor=_TAU)
+                self._spread[at][bin_].add(residual, _MEMORY, clip=4.0, floor=_TAU)
 
     def score(self, window: Window) -> Score:
         gate = self._gate()
-        if window.calls <= 0 or window.traces <= 0:
+        if window.calls <= 0 or window.traces <= 0 or not self._warm():
             return Score(0.0, self.params.z, gate_nanos=gate, ready=self._warm())
-        best, factor = 0.0, ""
-        values = _values(window)
+        best, factor, over = 0.0, "", 0.0
+        ratios = _ratio_values(window)
         for h, recent in enumerate(self._recent):
-            sums, _ = recent.peek(window.end, values, window.seconds)
+            sums, _ = recent.peek(window.end, ratios, window.seconds)
+            if h == 0:
+                over = self._excess_of(window, sums)
             for f, x in enumerate(_logs(sums)):
                 z = (x - self._level[h * len(_FACTORS) + f].mean) / self._scale(h, f, sums[0])
                 if z > best:
                     best, factor = z, _FACTORS[f]
-        excess, _ = self._excess.peek(window.end, (self._excess_of(window),), window.seconds)
-        excess_nanos = max(0, round(excess[0]))
+        excess, _ = self._excess.peek(window.end, (over,), window.seconds)
         return Score(
             value=best,
             threshold=self.params.z,
-            usual_nanos=max(0, window.cost_nanos - round(self._excess_of(window))),
-            excess_nanos=excess_nanos,
+            usual_nanos=max(0, window.cost_nanos - round(over)),
+            excess_nanos=max(0, round(excess[0])),
             gate_nanos=gate,
             factor=factor,
-            ready=self._warm(),
         )
 
     def explain(self, window: Window) -> Sequence[Contribution]:
@@ -134,8 +138,10 @@ class UnitCost:
         try:
             recent, usual, excess, levels, spreads = plain
             loaded = cls(params)
-            loaded._recent = [DecayedSums.load(r, h, _SUMS) for r, h in zip(recent, HALF_LIVES, strict=True)]
-            loaded._usual = DecayedSums.load(usual, _USUAL_HALF_LIFE, _SUMS)
+            loaded._recent = [
+                DecayedSums.load(r, h, _RATIO_SUMS) for r, h in zip(recent, HALF_LIVES, strict=True)
+            ]
+            loaded._usual = DecayedSums.load(usual, _USUAL_HALF_LIFE, _ALL_SUMS)
             loaded._excess = DecayedSums.load(excess, _GATE_HALF_LIFE, 1)
             loaded._level = [FadingMoments.load(p) for p in levels]
             loaded._spread = [[FadingMoments.load(b) for b in spread] for spread in spreads]
@@ -152,20 +158,19 @@ class UnitCost:
 
     def _scale(self, h: int, f: int, traces: float) -> float:
         at = h * len(_FACTORS) + f
-        overall = self._level[at]
-        seen = self._spread[at][_bin(traces)]
-        variance = seen.variance + seen.mean * seen.mean
-        variance = (seen.count * variance + _SHRINK * overall.variance) / (seen.count + _SHRINK)
-        return math.sqrt(max(variance, _TAU * _TAU + 1.0 / max(traces, 1.0)))
+        seen = self._spread[at][bisect_right(_TRAFFIC_EDGES, traces)]
+        variance = seen.count * (seen.variance + seen.mean * seen.mean) + _SHRINK * self._level[at].variance
+        return math.sqrt(max(variance / (seen.count + _SHRINK), _TAU * _TAU + 1.0 / max(traces, 1.0)))
 
-    def _excess_of(self, window: Window) -> float:
+    def _excess_of(self, window: Window, sums: Sequence[float]) -> float:
         """Dollars of this window above what its traces usually cost, one scale granted."""
-        if not self._warm():
-            return 0.0
-        sums, _ = self._recent[0].peek(window.end, _values(window), window.seconds)
         x = _logs(sums)[0]
         scale = self._scale(0, 0, sums[0])
         return window.cost_nanos * -math.expm1(-min(x - self._level[0].mean - scale, 50.0))
+
+
+def _ratio_values(window: Window) -> tuple[float, ...]:
+    return float(window.traces), float(window.calls), float(window.cost_nanos)
 
 
 def _values(window: Window) -> tuple[float, ...]:
@@ -181,10 +186,6 @@ def _values(window: Window) -> tuple[float, ...]:
 def _logs(sums: Sequence[float]) -> tuple[float, float]:
     traces = max(sums[0], 1e-9)
     return math.log(max(sums[2], 1.0) / traces), math.log(max(sums[1], 1e-9) / traces)
-
-
-def _bin(traces: float) -> int:
-    return sum(traces >= edge for edge in _TRAFFIC_EDGES)
 
 
 def _streams(sums: Sequence[float]) -> list[dict[str, float]]:

@@ -31,6 +31,9 @@ _CALM: Final = 0.6
 
 def tune(state: WorkflowState, config: WorkflowConfig) -> None:
     """Give the detectors the tunables that hold now; what they learnt stays."""
+    if state.tuned_by is config:
+        return
+    state.tuned_by = config
     floor = nanos(config.min_excess_usd)
     minutes = config.min_excess_minutes * 60.0
     _unit(state).params = UnitCostParams(config.unit_cost_z, floor, minutes)
@@ -42,7 +45,8 @@ def tune(state: WorkflowState, config: WorkflowConfig) -> None:
 
 def window_of(state: WorkflowState, bucket: Bucket, *, finished: bool = False) -> Window:
     """A bucket as the detectors see it."""
-    live = tuple(t.frozen(trace_id) for trace_id, t in state.traces.items() if t.last >= bucket.start)
+    start = bucket.start
+    live = [trace for trace in state.traces.values() if trace.last >= start]
     return Window(
         start=float(bucket.start),
         seconds=float(BUCKET_SECONDS),
@@ -56,7 +60,7 @@ def window_of(state: WorkflowState, bucket: Bucket, *, finished: bool = False) -
         reference_output_nanos=bucket.reference_output,
         errors=bucket.errors,
         live=live,
-        finished=tuple(state.ended) if finished else (),
+        finished=state.ended if finished else (),
         usual_nanos_per_s=_expected(state).rate(float(bucket.start)),
     )
 

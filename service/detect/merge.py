@@ -39,7 +39,7 @@ def end_idle_traces(state: WorkflowState, watermark: float) -> None:
     idle = [(k, t) for k, t in state.traces.items() if t.last + TRACE_IDLE_S <= watermark]
     for trace_id, trace in idle:
         del state.traces[trace_id]
-        state.ended.append(trace.frozen(trace_id))
+        state.ended.append(trace)
 
 
 def _add_totals(state: WorkflowState, rollup: Rollup) -> None:
@@ -89,6 +89,7 @@ def _add_traces(state: WorkflowState, rollup: Rollup, last: float) -> None:
         trace = state.traces.get(live.trace_id)
         if trace is None:
             state.traces[live.trace_id] = TraceTotals(
+                live.trace_id,
                 live.calls,
                 live.cost_nanos,
                 live.max_input_tokens,
@@ -99,17 +100,17 @@ def _add_traces(state: WorkflowState, rollup: Rollup, last: float) -> None:
             )
             continue
         trace.calls += live.calls
-        trace.cost += live.cost_nanos
-        trace.max_input = max(trace.max_input, live.max_input_tokens)
+        trace.cost_nanos += live.cost_nanos
+        trace.max_input_tokens = max(trace.max_input_tokens, live.max_input_tokens)
         trace.last = max(trace.last, last)
         trace.customer = trace.customer or live.customer
         trace.model = live.model or trace.model
     if len(state.traces) > MAX_TRACES + MAX_TRACES // 2:
         # The cheapest are taken as ended: they teach what a usual trace costs, and the dear ones stay watched.
-        ranked = sorted(state.traces.items(), key=lambda item: (-item[1].cost, item[0]))
+        ranked = sorted(state.traces.items(), key=lambda item: (-item[1].cost_nanos, item[0]))
         state.traces = dict(ranked[:MAX_TRACES])
         room = 4 * MAX_TRACES - len(state.ended)
-        state.ended.extend(trace.frozen(trace_id) for trace_id, trace in ranked[MAX_TRACES:][: max(room, 0)])
+        state.ended.extend(trace for _, trace in ranked[MAX_TRACES:][: max(room, 0)])
 
 
 def _bucket(state: WorkflowState, start: int) -> Bucket | None:

@@ -93,8 +93,8 @@ def _evidence(state: WorkflowState, incident: Incident) -> Evidence:
         TraceEvidence(
             trace_id=trace_id,
             calls=trace.calls,
-            cost_nanos=trace.cost,
-            max_input_tokens=trace.max_input,
+            cost_nanos=trace.cost_nanos,
+            max_input_tokens=trace.max_input_tokens,
             started_at=_at(trace.started),
             customer=trace.customer,
             model=trace.model,

@@ -7,9 +7,10 @@ from typing import Any, Final
 import datasketches
 import msgspec
 
-from detectors.protocol import Detector, Trace
+from detectors.protocol import Detector
 from detectors.registry import DETECTORS
 from schemas.rollups import BUCKET_SECONDS, Rollup
+from service.rules.config import WorkflowConfig
 from service.rules.lifecycle import Incident
 from service.rules.throttle import ActiveThrottle
 
@@ -65,18 +66,16 @@ class Bucket(msgspec.Struct, array_like=True):
 
 
 class TraceTotals(msgspec.Struct, array_like=True):
-    """Running totals of an open trace. Times in epoch seconds."""
+    """Running totals of an open trace: a `detectors.protocol.Trace`. Times in epoch seconds."""
 
+    trace_id: str
     calls: int
-    cost: int
-    max_input: int
+    cost_nanos: int
+    max_input_tokens: int
     started: float
     last: float
     customer: str | None = None
     model: str | None = None
-
-    def frozen(self, trace_id: str) -> Trace:
-        return Trace(trace_id, self.calls, self.cost, self.max_input, self.started, self.last)
 
 
 class Totals(msgspec.Struct, array_like=True):
@@ -118,13 +117,15 @@ class WorkflowState(msgspec.Struct):
     day_cost: int = 0
     buckets: list[Bucket] = []
     traces: dict[str, TraceTotals] = {}
-    ended: list[Trace] = []
+    ended: list[TraceTotals] = []
     shares: Shares = {}
     older_shares: Shares = {}
     shares_since: float = 0.0
     incidents: dict[str, Incident] = {}
     throttles: dict[str, ActiveThrottle] = {}
     detectors: dict[str, Detector] = {}
+    tuned_by: WorkflowConfig | None = None
+    """The configuration the detectors were last tuned by; not stored."""
 
     @classmethod
     def fresh(cls, workflow: str) -> WorkflowState:
@@ -142,8 +143,8 @@ class _Stored(msgspec.Struct, array_like=True):
     day: int
     day_cost: int
     buckets: list[Bucket]
-    traces: dict[str, TraceTotals]
-    ended: list[tuple[str, int, int, int, float, float]]
+    traces: list[TraceTotals]
+    ended: list[TraceTotals]
     shares: Shares
     older_shares: Shares
     shares_since: float
@@ -171,8 +172,8 @@ def encode(state: WorkflowState) -> bytes:
         state.day,
         state.day_cost,
         state.buckets,
-        state.traces,
-        [(t.trace_id, t.calls, t.cost_nanos, t.max_input_tokens, t.started, t.last) for t in state.ended],
+        list(state.traces.values()),
+        state.ended,
         state.shares,
         state.older_shares,
         state.shares_since,
@@ -212,8 +213,8 @@ def decode(data: bytes) -> WorkflowState:
         day=stored.day,
         day_cost=stored.day_cost,
         buckets=stored.buckets,
-        traces=stored.traces,
-        ended=[Trace(*ended) for ended in stored.ended],
+        traces={trace.trace_id: trace for trace in stored.traces},
+        ended=stored.ended,
         shares=stored.shares,
         older_shares=stored.older_shares,
         shares_since=stored.shares_since,

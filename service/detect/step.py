@@ -65,7 +65,7 @@ def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Eff
         state.now = max(state.now, record.watermark)
         end_idle_traces(state, record.watermark)
         for bucket in [b for b in state.buckets if not b.closed and b.end <= record.watermark]:
-            _close(state, bucket, config, book, effects)
+            _close(state, bucket)
         _move(state, [], 0, config, book, effects)
         _expire(state)
     if state.throttles and not book.throttles_on:
@@ -84,16 +84,14 @@ def due(state: WorkflowState, book: ConfigBook) -> float:
     times = [float(b.end) for b in state.buckets if not b.closed]
     times += [incident.due(config) for incident in state.incidents.values()]
     times += [throttle.expires for throttle in state.throttles.values()]
-    if state.traces:
+    if not times and state.traces:  # with anything else to wait for, idle traces are seen then
         times.append(min(t.last for t in state.traces.values()) + TRACE_IDLE_S)
     return min(times, default=NEVER)
 
 
-def _close(
-    state: WorkflowState, bucket: Bucket, config: WorkflowConfig, book: ConfigBook, effects: Effects
-) -> None:
+def _close(state: WorkflowState, bucket: Bucket) -> None:
+    # Judged it was with its last rollup, and nothing has come since: closing only teaches.
     window = window_of(state, bucket, finished=True)
-    _move(state, signals(state, window, config), bucket.cost, config, book, effects)
     frozen = any(i.holds_baseline(state.now) for i in state.incidents.values())
     for detector in state.detectors.values():
         detector.learn(window, frozen=frozen)
