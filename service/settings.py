@@ -68,6 +68,9 @@ class KafkaSettings(Section):
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
     """Of the topics that carry volume. Raising it later moves workflows to other partitions."""
     replication_factor: Annotated[int, Field(ge=1, le=32)] = 1
+    session_timeout_s: Annotated[float, Field(ge=1, le=300)] = 10.0
+    """A worker that sent no heartbeat for so long is dead, and others take its partitions. Brokers commonly
+    allow 6 to 300."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     sasl_username: str | None = None

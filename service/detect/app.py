@@ -99,6 +99,7 @@ def _build(
         bootstrap=kafka.bootstrap_servers,
         security=kafka.security(),
         commit_lag_s=settings.detect.commit_lag_s,
+        session_timeout_s=kafka.session_timeout_s,
         on_fatal=lambda reason: _LOG.error("detect cannot go on: %s", reason),
     )
     table = keyed_table(

@@ -59,9 +59,9 @@ def consumer(
         "fetch_max_wait_ms": 100,
         "fetch_max_bytes": 16 * MAX_RECORD_BYTES,
         "max_partition_fetch_bytes": 4 * MAX_RECORD_BYTES,
-        # A worker killed hard is replaced within ten seconds; a slow one has minutes.
-        "session_timeout_ms": 10_000,
-        "heartbeat_interval_ms": 2_000,
+        # A worker killed hard is replaced within seconds; a slow one has minutes.
+        "session_timeout_ms": round(kafka.session_timeout_s * 1000),
+        "heartbeat_interval_ms": round(kafka.session_timeout_s * 1000 / 5),
         "max_poll_interval_ms": 120_000,
         "rebalance_timeout_ms": 30_000,
         "request_timeout_ms": 30_000,
