@@ -74,7 +74,7 @@ async def main(options: dict[str, Any]) -> int:
         security=None,
         commit_lag_s=options["commit_lag_s"],
         on_fatal=lambda reason: print(f"fatal: {reason}", file=sys.stderr),
-        session_timeout_s=6.0,
+        session_timeout_s=3.0,
     )
     declare(app, options)
     try:

@@ -77,6 +77,10 @@ def _worker(options: dict[str, Any], log: Path) -> Iterator[subprocess.Popen[byt
         worker.wait()
 
 
+def _text(log: Path) -> str:
+    return log.read_text()
+
+
 async def _written(bootstrap: str, changelog: str) -> int:
     return sum((await end_offsets(bootstrap, changelog, PARTITIONS)).values())
 
@@ -88,7 +92,7 @@ async def _run_and_kill(options: dict[str, Any], log: Path, after: int) -> None:
     with _worker(options, log) as worker:
         async with asyncio.timeout(60):
             while await _written(bootstrap, changelog) < goal:
-                assert worker.poll() is None, log.read_text()
+                assert worker.poll() is None, _text(log)
                 await asyncio.sleep(0.1)
         worker.send_signal(signal.SIGKILL)
 
@@ -100,7 +104,7 @@ async def _run_to_the_end(options: dict[str, Any], log: Path) -> int:
     with _worker(options, log) as worker:
         async with asyncio.timeout(90):
             while await committed_offsets(bootstrap, options["group"], topic) != ends:
-                assert worker.poll() is None, log.read_text()
+                assert worker.poll() is None, _text(log)
                 await asyncio.sleep(0.2)
         worker.send_signal(signal.SIGTERM)
         return await asyncio.to_thread(worker.wait, 30)
@@ -139,7 +143,7 @@ async def test_totals_are_right_though_the_worker_is_killed(
     rng = random.Random(11)
     for _ in range(KILLS):
         await _run_and_kill(options, tmp_path / "log", after=rng.randint(150, 700))
-    assert await _run_to_the_end(options, tmp_path / "log") == 0, (tmp_path / "log").read_text()
+    assert await _run_to_the_end(options, tmp_path / "log") == 0, _text(tmp_path / "log")
     assert await _totals(broker.bootstrap, options["changelog"]) == published
 
 
@@ -165,7 +169,7 @@ async def test_two_workers_share_the_partitions_and_one_leaves(
             while await _written(broker.bootstrap, options["changelog"]) < goal:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         leaving.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(leaving.wait, 40) == 0, (tmp_path / "second").read_text()
+        assert await asyncio.to_thread(leaving.wait, 40) == 0, _text(tmp_path / "second")
         ends = await end_offsets(broker.bootstrap, options["topic"], PARTITIONS)
         async with asyncio.timeout(60):
             while await committed_offsets(broker.bootstrap, options["group"], options["topic"]) != ends:  # noqa: ASYNC110

@@ -98,7 +98,7 @@ def our_app(
         security=None,
         commit_lag_s=commit_lag_s,
         on_fatal=(fatal if fatal is not None else []).append,
-        session_timeout_s=6.0,
+        session_timeout_s=3.0,
     )
 
 

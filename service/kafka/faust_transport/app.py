@@ -16,7 +16,6 @@ from .transport import Transport
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_S = 2.0
 #: How long members may take to give up partitions and to join again; above `HAND_OVER_TIMEOUT_S`.
 REBALANCE_TIMEOUT_S = 60.0
 #: A member that has fetched nothing for so long has hung, and is thrown out.
@@ -135,7 +134,7 @@ def build_app(
         stream_wait_empty=True,
         consumer_auto_offset_reset="earliest",
         broker_session_timeout=session_timeout_s,
-        broker_heartbeat_interval=HEARTBEAT_S,
+        broker_heartbeat_interval=session_timeout_s / 5,
         broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
         broker_max_poll_interval=MAX_POLL_INTERVAL_S,
         broker_request_timeout=REQUEST_TIMEOUT_S,
