@@ -1,0 +1,367 @@
+"""The notify role on a real broker: nothing lost, nothing told twice, whoever dies when."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from schemas.alerts import Alert
+from schemas.control import Match, Silence
+from schemas.dead_letters import DeadLetter
+from schemas.notifications import NotificationLogEntry, ParkedNotification
+from schemas.topics import (
+    ALERTS,
+    CONFIG,
+    CONFIG_REJECTIONS,
+    DEAD_LETTERS,
+    NOTIFICATION_LOG,
+    PARKED_NOTIFICATIONS,
+    Topic,
+)
+from service.demo.receivers import Fault, LocalReceivers
+from service.kafka import Producer, TopicPartition, consumer, producer, started
+from service.kafka.embedded.broker import EmbeddedBroker
+from service.notify.app import run
+from service.settings import (
+    HealthSettings,
+    KafkaSettings,
+    NotifySettings,
+    PagerDutyReceiver,
+    ReceiverSettings,
+    Settings,
+    SlackReceiver,
+    WebhookReceiver,
+)
+from tests.service.notify.support import alert, resolved
+from tests.support.broker import create_topics, read_all
+
+pytestmark = pytest.mark.broker
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def local() -> Iterator[LocalReceivers]:
+    with LocalReceivers() as running:
+        yield running
+
+
+class Site:
+    """One installation on the broker, with topics, a producer of alerts and receivers of its own."""
+
+    def __init__(self, kafka: KafkaSettings, sender: Producer, local: LocalReceivers) -> None:
+        self.kafka = kafka
+        self.sender = sender
+        self.local = local
+
+    def settings(self, *vendors: str, **changed: Any) -> Settings:
+        known: dict[str, ReceiverSettings] = {
+            "slack": SlackReceiver(webhook_url=SecretStr(self.local.slack_url)),
+            "pager": PagerDutyReceiver(
+                routing_key=SecretStr(self.local.routing_key), base_url=self.local.base_url
+            ),
+            "hook": WebhookReceiver(
+                url=self.local.webhook_url, hmac_secret=SecretStr(self.local.hmac_secret)
+            ),
+        }
+        options = {"max_attempts": 100, "backoff_initial_s": 0.05, "backoff_max_s": 0.2, **changed}
+        notify = NotifySettings(
+            group_id=f"{self.kafka.topic_prefix}notify",
+            receivers={name: known[name] for name in vendors},
+            **options,
+        )
+        return Settings(kafka=self.kafka, notify=notify, health=HealthSettings(port=-1))
+
+    async def publish(self, *alerts: Alert) -> None:
+        for one in alerts:
+            await self.sender.send_and_wait(
+                self.kafka.topic(ALERTS), one.to_json(), key=one.fingerprint.encode()
+            )
+
+    async def records(self, topic: Topic) -> list[Any]:
+        return await read_all(self.kafka.bootstrap_servers, self.kafka.topic(topic))
+
+    async def logged(self) -> list[NotificationLogEntry]:
+        found = [r.value for r in await self.records(NOTIFICATION_LOG)]
+        return [NotificationLogEntry.from_json(value) for value in found if value is not None]
+
+    async def committed(self) -> int:
+        """Sum of the group's committed offsets of the alerts topic."""
+        group = f"{self.kafka.topic_prefix}notify"
+        async with started(consumer(self.kafka, group_id=group), self.kafka) as reader:
+            offsets = [
+                await reader.committed(TopicPartition(self.kafka.topic(ALERTS), p))
+                for p in range(self.kafka.partitions)
+            ]
+        return sum(offset or 0 for offset in offsets)
+
+
+@pytest.fixture
+async def site(broker: EmbeddedBroker, topic_prefix: str, local: LocalReceivers) -> AsyncIterator[Site]:
+    kafka = KafkaSettings(bootstrap_servers=broker.bootstrap, topic_prefix=topic_prefix, partitions=4)
+    topics = {kafka.topic(t): 1 for t in (CONFIG, CONFIG_REJECTIONS, DEAD_LETTERS, PARKED_NOTIFICATIONS)}
+    await create_topics(broker.bootstrap, {**topics, kafka.topic(ALERTS): 4})
+    await create_topics(broker.bootstrap, {kafka.topic(NOTIFICATION_LOG): 1}, {"cleanup.policy": "compact"})
+    async with started(producer(kafka, client_id="test"), kafka) as sender:
+        yield Site(kafka, sender, local)
+
+
+@asynccontextmanager
+async def at_work(settings: Settings) -> AsyncIterator[asyncio.Event]:
+    """The role in this process; yields its stop event, and stops it in the end."""
+    stop = asyncio.Event()
+    role = asyncio.create_task(run(settings, stop=stop))
+    try:
+        yield stop
+    finally:
+        stop.set()
+        await asyncio.wait_for(role, 30)
+
+
+@asynccontextmanager
+async def process(settings: Settings) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The role in a process of its own, killed in the end if it still runs."""
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **_environ(settings)}
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.broker.notify_process", cwd=ROOT, env=environ
+    )
+    try:
+        yield child
+    finally:
+        if child.returncode is None:
+            child.kill()
+        await child.wait()
+
+
+def _environ(settings: Settings) -> dict[str, str]:
+    found = {
+        "TIDEGATE_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+        "TIDEGATE_KAFKA__TOPIC_PREFIX": settings.kafka.topic_prefix,
+        "TIDEGATE_HEALTH__PORT": "-1",
+        "TIDEGATE_LOG__LEVEL": "WARNING",
+    }
+    for name in ("group_id", "max_attempts", "backoff_initial_s", "backoff_max_s"):
+        found[f"TIDEGATE_NOTIFY__{name.upper()}"] = str(getattr(settings.notify, name))
+    for name, receiver in settings.notify.receivers.items():
+        for field, value in receiver.model_dump(exclude_none=True).items():
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            found[f"TIDEGATE_NOTIFY__RECEIVERS__{name}__{field.upper()}"] = text
+    return found
+
+
+async def until(holds: Callable[[], bool] | Callable[[], Awaitable[bool]], within_s: float = 30.0) -> None:
+    async with asyncio.timeout(within_s):
+        while True:
+            answer = holds()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(0.05)
+
+
+def incidents(count: int) -> list[Alert]:
+    return [alert(fingerprint=f"incident-{number:03}") for number in range(count)]
+
+
+def told(local: LocalReceivers) -> Counter[str]:
+    """How often the webhook took each alert."""
+    return Counter(r.headers["idempotency-key"] for r in local.of("webhook"))
+
+
+async def test_killed_while_a_receiver_fails_nothing_is_lost_and_nothing_told_twice(
+    site: Site, local: LocalReceivers
+) -> None:
+    settings = site.settings("hook", "pager")
+    before, after = incidents(14)[:6], incidents(14)[6:]
+    await site.publish(*before)
+    async with process(settings) as first:
+        await until(lambda: len(told(local)) == 6)
+
+        async def logged() -> bool:
+            return len([e for e in await site.logged() if e.receiver == "hook"]) == 6
+
+        await until(logged)
+        local.fail_always("webhook", Fault(503))
+        await site.publish(*after)
+        await until(lambda: len(local.of("webhook", "scripted")) >= 5)
+        first.send_signal(signal.SIGKILL)
+        await first.wait()
+    assert await site.committed() < 14
+    local.fail_always("webhook", None)
+    async with process(settings) as second:
+        await until(lambda: len(told(local)) == 14)
+        await until(lambda: len({r.body["dedup_key"] for r in local.of("pagerduty")}) == 14)
+
+        async def all_committed() -> bool:
+            return await site.committed() == 14
+
+        await until(all_committed)
+        second.send_signal(signal.SIGTERM)
+        assert await second.wait() == 0
+    assert told(local) == {f"hook/incident-{number:03}/1": 1 for number in range(14)}
+    assert local.violations == []
+    assert await site.records(PARKED_NOTIFICATIONS) == []
+
+
+async def test_killed_between_delivery_and_log_it_is_told_again_under_the_same_key(
+    site: Site, local: LocalReceivers
+) -> None:
+    """The one gap that cannot be closed: the vendors that can fold a repetition are given the key to do it."""
+    settings = site.settings("hook", "pager", "slack")
+    for vendor, status, body in (("webhook", 200, "ok"), ("pagerduty", 202, "{}"), ("slack", 200, "ok")):
+        local.fail(vendor, [Fault(status, body, hang_s=60.0, accepts=True)])  # type: ignore[arg-type]
+    await site.publish(alert())
+    async with process(settings) as first:
+        await until(lambda: len(local.received) == 3)
+        first.kill()
+        await first.wait()
+    assert await site.logged() == []
+    async with at_work(settings):
+        await until(lambda: len(local.received) == 6)
+    assert told(local) == {f"hook/{alert().fingerprint}/1": 2}
+    assert {r.body["dedup_key"] for r in local.of("pagerduty")} == {alert().fingerprint}
+    assert len(local.of("slack")) == 2, "Slack has no key: it shows the message twice, as documented"
+
+
+async def test_two_replicas_tell_everybody_once_while_one_joins_and_one_leaves(
+    site: Site, local: LocalReceivers, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = site.settings("hook")
+    alerts = incidents(150)
+    # Slow, so that requests are out when the partitions change hands.
+    local.fail_always("webhook", Fault(200, "ok", hang_s=0.05, accepts=True))
+
+    def shares() -> list[int]:
+        """How many partitions somebody took up, each time."""
+        lines = [r.args for r in caplog.records if r.msg.startswith("partitions ")]
+        return [len(args[0]) for args in lines if isinstance(args, tuple) and isinstance(args[0], list)]
+
+    with caplog.at_level(logging.INFO, "service.notify.app"):
+        async with at_work(settings) as first:
+            await site.publish(*alerts[:50])
+            await until(lambda: len(told(local)) >= 10)
+            async with at_work(settings):
+                await until(lambda: shares().count(2) >= 2)
+                await site.publish(*alerts[50:100])
+                await until(lambda: len(told(local)) >= 60)
+                first.set()
+                await site.publish(*alerts[100:])
+                await until(lambda: len(told(local)) == 150)
+    assert shares()[-1] == 4, "the one that stayed took over what the other left"
+    assert set(told(local).values()) == {1}
+    assert await site.committed() == 150
+    assert local.violations == []
+
+
+async def test_a_final_error_is_parked_and_holds_nobody_up(site: Site, local: LocalReceivers) -> None:
+    local.fail_always("slack", Fault(404, "no_service"))
+    async with at_work(site.settings("slack", "hook")):
+        await site.publish(alert(sequence=1), alert(sequence=2), resolved(sequence=3))
+        await until(lambda: len(told(local)) == 2)
+
+        async def committed() -> bool:
+            return await site.committed() == 3
+
+        await until(committed)
+    parked = [ParkedNotification.from_json(r.value) for r in await site.records(PARKED_NOTIFICATIONS)]
+    assert [(p.receiver, p.outcome, p.detail) for p in parked] == [("slack", "final_error", "404 no_service")]
+    assert len(local.of("slack", None)) == 1, "the same state is not asked about again, nor its end told"
+
+
+async def test_out_of_attempts_it_is_parked_and_committed(site: Site, local: LocalReceivers) -> None:
+    local.fail_always("webhook", Fault(500))
+    async with at_work(site.settings("hook", max_attempts=3)):
+        await site.publish(alert())
+
+        async def committed() -> bool:
+            return await site.committed() == 1
+
+        await until(committed)
+    (record,) = await site.records(PARKED_NOTIFICATIONS)
+    parked = ParkedNotification.from_json(record.value)
+    assert (parked.outcome, parked.attempts, parked.alert) == ("retries_exhausted", 3, alert())
+
+
+async def test_a_hanging_receiver_holds_the_commit_and_not_the_others(
+    site: Site, local: LocalReceivers
+) -> None:
+    local.fail("slack", [Fault(500, hang_s=3.0)])
+    async with at_work(site.settings("slack", "hook")):
+        await site.publish(*incidents(20))
+        await until(lambda: len(told(local)) == 20, within_s=10.0)
+        assert await site.committed() < 20
+
+
+async def test_an_incident_is_told_when_it_begins_and_when_it_ends(site: Site, local: LocalReceivers) -> None:
+    launch = alert(fingerprint="launch", kind="launch", severity="info")
+    async with at_work(site.settings("hook", "pager")):
+        await site.publish(launch, alert(sequence=1))
+        await until(lambda: len(told(local)) == 2)
+        await site.publish(*(alert(sequence=n) for n in range(2, 6)), resolved(sequence=6))
+        await until(lambda: len(told(local)) == 3)
+        await until(lambda: len(local.of("pagerduty")) == 3)
+    assert set(told(local)) == {
+        "hook/launch/1",
+        f"hook/{alert().fingerprint}/1",
+        f"hook/{alert().fingerprint}/6",
+    }
+    events = local.of("pagerduty")
+    assert [r.body["event_action"] for r in events if r.path == "/v2/enqueue"] == ["trigger", "resolve"]
+    assert [r.path for r in events].count("/v2/change/enqueue") == 1
+    assert local.violations == []
+
+
+async def test_what_cannot_be_read_becomes_a_dead_letter(site: Site, local: LocalReceivers) -> None:
+    async with at_work(site.settings("hook")):
+        await site.sender.send_and_wait(site.kafka.topic(ALERTS), b'{"status": "odd"}', key=b"k")
+        await site.publish(alert())
+        await until(lambda: len(told(local)) == 1)
+
+        async def committed() -> bool:
+            return await site.committed() == 2
+
+        await until(committed)
+    (record,) = await site.records(DEAD_LETTERS)
+    letter = DeadLetter.from_json(record.value)
+    assert (letter.value, letter.key) == (b'{"status": "odd"}', b"k")
+    assert record.key.decode() == f"{letter.origin.topic}/{letter.origin.partition}/{letter.origin.offset}"
+
+
+async def test_a_silence_on_the_config_topic_holds_from_one_alert_to_the_next(
+    site: Site, local: LocalReceivers
+) -> None:
+    now = datetime.now(UTC)
+    silence = Silence(
+        name="load-test",
+        match=Match(workflow="loadtest-*"),
+        starts_at=now - timedelta(minutes=1),
+        ends_at=now + timedelta(minutes=10),
+        author="ops",
+        reason="load test",
+    )
+    topic = site.kafka.topic(CONFIG)
+    async with at_work(site.settings("hook")):
+        await site.publish(alert(fingerprint="a", workflow="loadtest-1"))
+        await until(lambda: len(told(local)) == 1)
+        await site.sender.send_and_wait(topic, silence.to_json(), key=b"silence/load-test")
+        await asyncio.sleep(1.0)
+        await site.publish(
+            alert(fingerprint="b", workflow="loadtest-1"), alert(fingerprint="c", workflow="chat")
+        )
+        await until(lambda: len(told(local)) == 2)
+
+        async def committed() -> bool:
+            return await site.committed() == 3
+
+        await until(committed)
+    assert set(told(local)) == {"hook/a/1", "hook/c/1"}
