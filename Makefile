@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO_SECONDS ?=
 DEMO_ARGS ?=
 
-.PHONY: setup demo test check lint types layers unit lock schemas fuzz clean help
+.PHONY: setup demo test lint bench-replay fuzz schemas lock clean help
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -33,6 +33,12 @@ test: setup ## Linters, types, layers and every test
 
 lint: setup ## ruff, mypy --strict and import-linter only
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
+
+bench-replay: setup ## A million events through replay, twice: same bytes, and how fast
+	$(BIN)/python -m benchmarks.replay
+
+fuzz: setup ## The property tests again, with many more examples (an hour or so)
+	$(BIN)/pytest --hypothesis-profile=fuzz --timeout=7200 -k "not broker and not chaos" tests/schemas tests/detectors tests/service
 
 schemas: setup ## Write schemas/json again from the models
 	$(BIN)/python -m schemas.generate

@@ -11,9 +11,9 @@ from typing import Final
 import msgspec
 
 from schemas.alerts import Alert, Evidence
-from schemas.control import Match, Rule
+from schemas.control import Match, Rule, RuleBlock
 from schemas.money import format_usd, nanos
-from schemas.throttles import Block, Release, Scope, ScopeKind, ThrottleCommand
+from schemas.throttles import Release, Scope, ScopeKind, ThrottleCommand
 
 MAX_TRACES: Final = 5
 """Traces named one by one; a leak through more of them is not a trace's fault but the workflow's."""
@@ -25,7 +25,7 @@ DEFAULT_RULE: Final = Rule(
     name="default",
     match=Match(kinds=["retry_loop", "runaway_trace"]),
     scope="trace",
-    action=Block(message="Stopped by Tidegate: this trace spends far more than its workflow's traces do."),
+    action=RuleBlock(message="Stopped by Tidegate: this trace spends far more than its workflow's traces do."),
     mode="dry_run",
 )
 """Holds where no rule is configured: says what would be blocked, blocks nothing."""
