@@ -31,6 +31,7 @@ from service.ingest.fold import Fold
 from service.ingest.price import Pricer
 from service.ingest.record import RawRecord
 from service.rules.config import ConfigBook
+from service.runtime.garbage import collect_rarely
 from service.settings import IngestSettings
 
 _NO_FUTURE_MS: Final = 32_503_680_000_000
@@ -155,6 +156,7 @@ def run_replay(
         A file cannot be read, or a control record in `config` is refused (with its path).
     """
     replay = Replay(load_book(config))
+    collect_rarely()
     console = Console(stderr=True)
     began = perf_counter()
     lines = Source(source)

@@ -13,6 +13,7 @@ import typer
 from service.commands.invocation import Invocation, invocation
 from service.errors import RoleDied, SettingsError
 from service.runtime.clock import SystemClock
+from service.runtime.garbage import collect_rarely
 from service.runtime.process import GRACE_S, run_role
 from service.settings import ROLES, Role
 
@@ -40,6 +41,7 @@ def _run(now: Invocation, role: Role) -> None:
     # By name and late: a role's process loads neither Faust nor httpx for the others.
     run = import_module(f"service.{role}.app").run
     clock = SystemClock()
+    collect_rarely()
     raise typer.Exit(run_role(lambda stop: run(settings, stop=stop, clock=clock)))
 
 
