@@ -6,7 +6,9 @@ in which they arrive; two replicas would disagree about the bill. An int never d
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
+import re
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+from typing import Final
 
 NANOS_PER_USD = 1_000_000_000
 MAX_USD = Decimal(1_000_000)
@@ -14,6 +16,8 @@ MAX_USD = Decimal(1_000_000)
 MAX_DIGITS = 40
 """Longest decimal string that is read as an amount: bounds the work that a hostile `cost_usd` can ask for."""
 
+_PLAIN: Final = re.compile(r"\d+(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+_FINEST: Final = Decimal("1e-30")
 _CONTEXT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 _ONE = Decimal(1)
 _NANOS = Decimal(NANOS_PER_USD)
@@ -30,7 +34,8 @@ def decimal_usd(value: object) -> Decimal:
     Returns
     -------
     Decimal
-        Between 0 and `MAX_USD`.
+        Between 0 and `MAX_USD`, of at most 30 decimals (finer ones are rounded half to even), so that it can
+        be written in fewer than `MAX_DIGITS` characters.
 
     Raises
     ------
@@ -41,22 +46,34 @@ def decimal_usd(value: object) -> Decimal:
     """
     if isinstance(value, bool) or not isinstance(value, (str, int, float, Decimal)):
         raise TypeError("wrong_type")
-    text = repr(value) if isinstance(value, float) else str(value)
+    text = value if isinstance(value, str) else "0" if value == 0 else str(value)
     if len(text) > MAX_DIGITS:
         raise ValueError("too_long")
-    if not text.isascii() or "_" in text or text != text.strip():
-        raise ValueError("invalid_amount")  # Decimal() would read "١" and "1_0"
-    try:
-        amount = Decimal(text)
-    except InvalidOperation:
-        raise ValueError("invalid_amount") from None
-    if not amount.is_finite():
-        raise ValueError("not_finite")
-    if amount < 0:
-        raise ValueError("negative")
+    if not _PLAIN.fullmatch(text):  # Decimal() would read "١", "1_0" and " 1"
+        raise ValueError(_why_no_amount(text))
+    whole, _, exponent = text.lower().partition("e")
+    if exponent and not len(whole) - 31 <= (power := int(exponent)) <= 0:
+        return _scaled(Decimal(whole), power)
+    amount = Decimal(text)
     if amount > MAX_USD:
         raise ValueError("out_of_range")
-    return amount
+    return amount if len(text) <= 31 else _CONTEXT.quantize(amount, _FINEST)
+
+
+def _scaled(significand: Decimal, exponent: int) -> Decimal:
+    """The significand times ten to the exponent, written out: `1e-999999999` must not become a gigabyte."""
+    magnitude = significand.adjusted() + exponent
+    if not significand or magnitude < -31:
+        return Decimal(0)
+    if magnitude > 6 or (amount := significand.scaleb(exponent, _CONTEXT)) > MAX_USD:
+        raise ValueError("out_of_range")
+    return Decimal(format(_CONTEXT.quantize(amount, _FINEST).normalize(_CONTEXT), "f"))
+
+
+def _why_no_amount(text: str) -> str:
+    if text.lower().lstrip("+-") in ("nan", "snan", "inf", "infinity"):
+        return "not_finite"
+    return "negative" if text.startswith("-") and _PLAIN.fullmatch(text, 1) else "invalid_amount"
 
 
 def nanos(usd: Decimal) -> int:
