@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -85,6 +85,8 @@ class Verdict(Part):
 
 class Alert(Record):
     """The present state of one incident. Level-triggered: sent again while it fires, once when resolved."""
+
+    max_bytes: ClassVar[int] = 131_072
 
     fingerprint: Label = Field(
         description="hash of workflow, kind and the incident's start: one per incident"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from schemas.decode import MAX_BYTES, decode
 from schemas.money import MAX_DIGITS, decimal_usd
 
 MAX_LABEL: Final = 200
@@ -18,17 +19,22 @@ MAX_TOKENS: Final = 1_000_000_000
 """Tokens of one kind in one event. Today's largest context is a few million; a batch line may be more."""
 MAX_EPOCH_SECONDS: Final = 100_000_000_000
 """Beyond this a number is epoch milliseconds that somebody called seconds (year 5138 in seconds)."""
+MAX_INT: Final = 2**63 - 1
+"""What every JSON reader with 64 bit integers takes: Go, Java, Rust, and orjson here."""
 
 _NO_CONTROL: Final = r"^[^\x00-\x1f\x7f]+$"
 _RFC3339: Final = re.compile(
-    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
+    r"\d{4}-\d{2}-\d{2}[Tt ](?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,9})?"
+    r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)",
+    re.ASCII,
 )
 
 
 def parse_timestamp(value: object) -> datetime:
     """RFC 3339 with an offset, or epoch seconds (whole or fractional), as an aware UTC datetime.
 
-    Fractions beyond a microsecond are cut. Source: RFC 3339, section 5.6.
+    Fractions beyond a microsecond are cut. A leap second (`:60`) and `24:00` are refused: no clock that is
+    set by smearing or by POSIX time shows them, and readers disagree about them. Source: RFC 3339, section 5.6.
 
     Raises
     ------
@@ -109,8 +115,9 @@ Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL, pattern=_NO_CON
 """A name or id: 1 to 200 characters, no control characters."""
 Text = Annotated[str, Field(max_length=4_000)]
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS)]
-Count = Annotated[int, Field(ge=0)]
-Nanos = Annotated[int, Field(description="nano-dollars, 1e-9 USD")]
+Count = Annotated[int, Field(ge=0, le=MAX_INT)]
+Whole = Annotated[int, Field(ge=1, le=MAX_INT)]
+Nanos = Annotated[int, Field(ge=-MAX_INT, le=MAX_INT, description="nano-dollars, 1e-9 USD")]
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 
@@ -120,7 +127,11 @@ class Record(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", ser_json_inf_nan="null")
 
-    schema_version: Literal[1] = 1
+    max_bytes: ClassVar[int] = MAX_BYTES
+    """Largest record of this kind that is read. None that fits its fields' bounds is larger."""
+
+    # Not Literal[1]: pydantic takes `true` and 1.0 for that.
+    schema_version: Annotated[int, Field(ge=1, le=1), WithJsonSchema({"const": 1, "type": "integer"})] = 1
 
     def to_json(self) -> bytes:
         """Canonical bytes: declared field order, UTF-8, no spaces, fields that are None left out."""
@@ -129,8 +140,6 @@ class Record(BaseModel):
     @classmethod
     def from_json(cls, data: bytes) -> Self:
         """Read one record. Raises `schemas.reasons.Refused`."""
-        from schemas.decode import decode
-
         return decode(cls, data)
 
 

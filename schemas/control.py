@@ -8,14 +8,14 @@ setting.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 from pydantic_core import PydanticCustomError
 
 from schemas.alerts import Kind, Severity
-from schemas.base import Label, Ratio, Record, Text, Timestamp, Usd
-from schemas.throttles import Action, ScopeKind
+from schemas.base import Count, Label, Ratio, Record, Text, Timestamp, Usd
+from schemas.throttles import Block, Cap, Downgrade, Release, ScopeKind, Slow
 
 Pattern = Annotated[str, Field(min_length=1, max_length=200, description="glob: `*`, `support-*`")]
 Seconds = Annotated[float, Field(ge=0, le=2_678_400, allow_inf_nan=False)]
@@ -109,14 +109,40 @@ class Match(Spec):
     severities: Annotated[list[Severity], Field(min_length=1, max_length=3)] | None = None
 
 
+class RuleSlow(Slow):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RuleDowngrade(Downgrade):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RuleCap(Cap):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RuleBlock(Block):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RuleRelease(Release):
+    model_config = ConfigDict(extra="forbid")
+
+
+# A gateway that reads a command takes fields it does not know yet; a person who writes a rule must not.
+RuleAction = Annotated[
+    RuleSlow | RuleDowngrade | RuleCap | RuleBlock | RuleRelease, Field(discriminator="action")
+]
+
+
 class Rule(Control):
     """What to do to the traffic while an incident fires."""
 
     kind: Literal["rule"] = "rule"
     match: Match = Match()
     min_excess_usd: Usd = Decimal(0)
-    scope: Literal["narrowest"] | ScopeKind = "narrowest"
-    action: Action
+    scope: Literal["narrowest", ScopeKind] = "narrowest"
+    action: RuleAction
     mode: Literal["enforce", "dry_run"] = "dry_run"
     duration_s: Annotated[float, Field(ge=10, le=86_400)] = 600.0
 
@@ -208,8 +234,10 @@ CONTROL: TypeAdapter[Tuning | Budget | Rule | Switch | Launch | Silence | Route 
 class ConfigRejection(Record):
     """A control record that was refused: nothing changed, and this says which field was wrong."""
 
+    max_bytes: ClassVar[int] = 131_072
+
     key: Text
-    offset: Annotated[int, Field(ge=0)]
+    offset: Count
     reason: Label
     path: Text
     detail: Text

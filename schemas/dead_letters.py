@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from schemas.base import Count, Label, Part, Record, Text, Timestamp
-from schemas.reasons import Reason
+from schemas.base import MAX_EPOCH_SECONDS, MAX_LABEL, Count, Label, Part, Record, Text, Timestamp
+from schemas.reasons import Reason, Refused
+
+MAX_HEADERS: Final = 1_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST_MS: Final = MAX_EPOCH_SECONDS * 1_000
 
 
 def _base64(value: object) -> bytes | None:
@@ -25,7 +31,12 @@ def _base64(value: object) -> bytes | None:
 
 
 def _reason(value: object) -> object:
-    return Reason(value) if isinstance(value, str) and value in Reason.__members__.values() else value
+    if not isinstance(value, str):
+        raise PydanticCustomError("wrong_type", "expected a reason")
+    try:
+        return Reason(value)
+    except ValueError:
+        raise PydanticCustomError("invalid_value", "no such reason") from None
 
 
 Bytes = Annotated[
@@ -38,7 +49,7 @@ Bytes = Annotated[
 
 class Header(Part):
     key: str
-    value: Bytes
+    value: Bytes | None = None
 
 
 class Origin(Part):
@@ -52,11 +63,56 @@ class Origin(Part):
 class DeadLetter(Record):
     """One refused record. Key: `topic/partition/offset`, so that writing it twice is the same record."""
 
+    max_bytes: ClassVar[int] = 1_000_000
+    """Kafka takes 1,048,576 bytes by default."""
+
     origin: Origin
     timestamp: Timestamp = Field(description="the broker's time of the original record")
     key: Bytes | None = None
     value: Bytes | None = None
-    headers: Annotated[list[Header], Field(max_length=1_000)] = []
+    headers: Annotated[list[Header], Field(max_length=MAX_HEADERS)] = []
     reason: Annotated[Reason, BeforeValidator(_reason)]
     path: Annotated[str, Field(max_length=500)] = Field("", description="dotted path of the refused field")
     detail: Text = ""
+
+    @classmethod
+    def of(
+        cls,
+        topic: str,
+        partition: int,
+        offset: int,
+        refused: Refused,
+        *,
+        timestamp_ms: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+    ) -> Self:
+        """The dead letter of any record that a broker can hold: never raises, never exceeds `max_bytes`.
+
+        What is too much to be kept is left out and `detail` says so; it lies at the origin as long as the topic
+        keeps it. A broker's time that is missing (-1) or absurd becomes the nearest that can be written.
+        """
+        detail = refused.detail
+        if len(headers) > MAX_HEADERS:
+            detail += f" ({len(headers) - MAX_HEADERS} more headers are only at the origin)"
+        letter = cls(
+            origin=Origin(topic=topic[:MAX_LABEL], partition=partition, offset=offset),
+            timestamp=_EPOCH + timedelta(milliseconds=min(max(timestamp_ms, 0), _LATEST_MS)),
+            key=key,
+            value=value,
+            headers=[Header(key=name, value=content) for name, content in headers[:MAX_HEADERS]],
+            reason=refused.reason,
+            path=refused.path,
+            detail=detail,
+        )
+        # No byte takes more than six on the wire (a control character in a header's name).
+        kept = (
+            len(key or b"")
+            + len(value or b"")
+            + sum(len(k) + len(v or b"") for k, v in headers[:MAX_HEADERS])
+        )
+        if kept < 100_000 or len(letter.to_json()) <= cls.max_bytes:
+            return letter
+        detail += f" ({kept} bytes are too many to keep, they are only at the origin)"
+        return letter.model_copy(update={"key": None, "value": None, "headers": [], "detail": detail})

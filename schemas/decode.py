@@ -12,21 +12,26 @@ from pydantic import BaseModel, ValidationError
 from schemas.reasons import Reason, Refused, refusal
 
 MAX_BYTES: Final = 65_536
-"""Largest event or control record, bytes. A cost event carries no prompt and no answer: it is small."""
+"""Largest event or control record, bytes. A cost event carries no prompt and no answer: it is small.
+
+Records that Tidegate itself writes may be larger: each model says so in `max_bytes`.
+"""
 MAX_DEPTH: Final = 12
 """Deepest nesting of any record of the contract is 6; the rest is room for a gateway's own fields."""
 
 _M = TypeVar("_M", bound=BaseModel)
 
 
-def decode(model: type[_M], data: bytes | None, *, max_bytes: int = MAX_BYTES) -> _M:
-    """One record from the wire.
+def decode(model: type[_M], data: bytes | None, *, max_bytes: int | None = None) -> _M:
+    """One record from the wire, of at most `max_bytes` or else the model's own bound (`Record.max_bytes`).
 
     Raises
     ------
     Refused
         With the reason, the field's path and a sentence.
     """
+    if max_bytes is None:
+        max_bytes = getattr(model, "max_bytes", MAX_BYTES)
     return validate(model, parse_object(data, max_bytes=max_bytes))
 
 
@@ -35,7 +40,7 @@ def validate(model: type[_M], document: Mapping[str, Any]) -> _M:
     try:
         record: _M = model.__pydantic_validator__.validate_python(document)
     except ValidationError as error:
-        raise refusal(error) from None
+        raise refusal(error, document) from None
     return record
 
 
@@ -57,27 +62,37 @@ def parse_object(data: bytes | None, *, max_bytes: int = MAX_BYTES) -> dict[str,
         raise _why_not_json(data, error) from None
     if type(document) is not dict:
         raise Refused(Reason.NOT_AN_OBJECT, "expected a JSON object")
-    # One brace and no bracket: flat, as most events are, and not worth a walk.
-    flat = data.count(b"{") == 1 and b"[" not in data
-    keys, depth = (len(document), 1) if flat else _measure(document)
-    if depth > MAX_DEPTH:
-        raise Refused(Reason.TOO_DEEP, f"nested {depth} deep, at most {MAX_DEPTH}")
+    if data.count(b"{") == 1 and data.count(b"[") < MAX_DEPTH:
+        keys = len(document)  # no object in it, nor lists enough to be deep: most events need no walk
+    else:
+        keys, depth = _measure(document)
+        if depth > MAX_DEPTH:
+            raise _too_deep()
     if not _surely_unique(data, keys):
-        json.loads(data, object_pairs_hook=_unique_pairs)
+        _refuse_repeated_keys(data)
     return document
 
 
 def _surely_unique(data: bytes, keys: int) -> bool:
     # Each key is `"…":` in compact JSON, so as many `":` as distinct keys means that no key came twice (a
     # string holding `":` only makes the count larger). Space before a colon could hide a key from the count,
-    # so anything that has it goes the slow way. Single bytes first: they are found at memchr's speed.
-    return (
-        data.count(b'":') == keys
-        and b"\n" not in data
-        and b"\t" not in data
-        and b"\r" not in data
-        and (b" " not in data or b" :" not in data)
-    )
+    # so anything that may have it goes the slow way. Single bytes are found at memchr's speed.
+    if data.count(b'":') != keys:
+        return False
+    if len(data.translate(None, b" \t\n\r")) == len(data):
+        return True
+    return b"\n" not in data and b"\t" not in data and b"\r" not in data and b" :" not in data
+
+
+def _refuse_repeated_keys(data: bytes) -> None:
+    try:
+        json.loads(data, object_pairs_hook=_unique_pairs)
+    except RecursionError:  # the bomb lies under a key that comes again, so the walk did not see it
+        raise _too_deep() from None
+
+
+def _too_deep() -> Refused:
+    return Refused(Reason.TOO_DEEP, f"nested deeper than {MAX_DEPTH}")
 
 
 def _measure(document: dict[str, Any]) -> tuple[int, int]:
@@ -114,6 +129,7 @@ def _why_not_json(data: bytes, error: orjson.JSONDecodeError) -> Refused:
         data.decode("utf-8")
     except UnicodeDecodeError as bad:
         return Refused(Reason.INVALID_UTF8, f"byte {bad.start} is not UTF-8")
-    if "recursion" in str(error).lower():
-        return Refused(Reason.TOO_DEEP, f"nested deeper than {MAX_DEPTH}")
+    # orjson 3.13 says "depth limit exceeded", its elders "recursion limit reached".
+    if any(word in str(error).lower() for word in ("recursion", "depth limit")):
+        return _too_deep()
     return Refused(Reason.INVALID_JSON, f"not JSON at line {error.lineno} column {error.colno}")

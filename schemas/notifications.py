@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from schemas.alerts import Alert, Severity, Status
 from schemas.base import Count, Label, Record, Text, Timestamp
@@ -21,6 +21,8 @@ class NotificationLogEntry(Record):
 
 class ParkedNotification(Record):
     """A notification no receiver would take. Kept so that it can be read, mended and sent again."""
+
+    max_bytes: ClassVar[int] = 196_608
 
     receiver: Label
     alert: Alert

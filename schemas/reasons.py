@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -53,6 +54,11 @@ class Reason(StrEnum):
     """The broker's record batch could not be decompressed or decoded."""
 
 
+MAX_PATH: Final = 200
+MAX_DETAIL: Final = 500
+"""Characters. A path can hold a field's name as somebody else wrote it, of any length."""
+
+
 class Refused(Exception):
     """A record that cannot be accepted, with the reason and where in the record it lies.
 
@@ -66,10 +72,10 @@ class Refused(Exception):
     """
 
     def __init__(self, reason: Reason, detail: str, path: str = "") -> None:
-        super().__init__(f"{path}: {detail}" if path else detail)
         self.reason = reason
-        self.path = path
-        self.detail = detail
+        self.path = path if len(path) <= MAX_PATH else path[: MAX_PATH - 1] + "…"
+        self.detail = detail if len(detail) <= MAX_DETAIL else detail[: MAX_DETAIL - 1] + "…"
+        super().__init__(f"{self.path}: {self.detail}" if path else self.detail)
 
 
 _BY_PYDANTIC_TYPE: Final = {
@@ -95,18 +101,40 @@ _BY_PYDANTIC_TYPE: Final = {
 _OWN: Final = {reason.value: reason for reason in Reason}
 
 
-def refusal(error: ValidationError) -> Refused:
-    """The first complaint of a pydantic error as a `Refused`, whatever the order pydantic found them in.
+def refusal(error: ValidationError, document: Mapping[str, Any]) -> Refused:
+    """The first complaint of a pydantic error about a document, whatever the order pydantic found them in.
 
-    Every pydantic error type that is not named here is about a wrong JSON type.
+    An unknown version comes before all others: it explains them. Every pydantic error type that is not named
+    here is about a wrong JSON type.
     """
-    first = min(error.errors(include_url=False, include_input=True), key=lambda e: [str(p) for p in e["loc"]])
+    first = min(
+        error.errors(include_url=False),
+        key=lambda e: (e["loc"][-1:] != ("schema_version",), [str(part) for part in e["loc"]]),
+    )
     kind = first["type"]
     reason = _OWN.get(kind) or _BY_PYDANTIC_TYPE.get(kind, Reason.WRONG_TYPE)
-    value = first.get("input")
-    if kind == "greater_than_equal" and isinstance(value, (int, float)) and value < 0:
+    path, detail, value = _path(first["loc"], document, kind), first["msg"], first["input"]
+    if kind in ("greater_than", "greater_than_equal") and value < 0:
         reason = Reason.NEGATIVE
-    path = ".".join(str(part) for part in first["loc"])
-    if path == "schema_version" and reason in (Reason.INVALID_VALUE, Reason.WRONG_TYPE):
-        reason = Reason.UNKNOWN_SCHEMA_VERSION
-    return Refused(reason, first["msg"], path)
+    if kind in ("union_tag_invalid", "union_tag_not_found"):  # whose message holds the value
+        tag = first["ctx"]["discriminator"].strip("'")
+        path, detail = (
+            f"{path}.{tag}" if path else tag,
+            "expected " + first["ctx"].get("expected_tags", "a tag"),
+        )
+    if path.endswith("schema_version") and reason is not Reason.UNKNOWN_FIELD:
+        reason, detail = Reason.UNKNOWN_SCHEMA_VERSION, "this reader knows version 1"
+    return Refused(reason, detail, path)
+
+
+def _path(loc: Sequence[str | int], document: object, kind: str) -> str:
+    """Where in the document: pydantic's own location also names the arms of unions, which no document has."""
+    found: list[str] = []
+    here: Any = document
+    for depth, part in enumerate(loc, start=1):
+        if part in here if isinstance(here, Mapping) else isinstance(here, list) and part in range(len(here)):
+            here = here[part]
+        elif not (kind == "missing" and depth == len(loc)):
+            continue
+        found.append(str(part))
+    return ".".join(found)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-from schemas.base import Count, Label, Nanos, Part, Record, Timestamp
+from schemas.base import Count, Label, Nanos, Part, Record, Timestamp, Whole
 
 BUCKET_SECONDS: Final = 10
 DIMENSIONS: Final = ("model", "provider", "team", "feature", "customer", "api_key")
@@ -36,7 +36,7 @@ Sketch = Annotated[
     BeforeValidator(_sketch),
     Field(max_length=8_192),
     PlainSerializer(lambda b: base64.b64encode(b).decode("ascii"), return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64", "maxLength": 10_924}),
 ]
 """A HyperLogLog sketch (Apache DataSketches, lg_k = 10, compact image). Empty bytes = nothing counted."""
 
@@ -89,6 +89,8 @@ class LiveTrace(Part):
 class Rollup(Record):
     """Delta of one workflow in one 10 s bucket. Deltas add up: a bucket is the sum of its rollups."""
 
+    max_bytes: ClassVar[int] = 131_072
+
     type: Literal["rollup"] = "rollup"
     workflow: Label
     team: Label | None = None
@@ -123,6 +125,6 @@ class Tick(Record):
 
     type: Literal["tick"] = "tick"
     partition: Count
-    partitions: Annotated[int, Field(ge=1)] = Field(description="how many source partitions there are")
+    partitions: Whole = Field(description="how many source partitions there are")
     watermark: Timestamp
     idle: bool = False

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.base import Count, Label, Part, Positive, Record, Text, Timestamp
+from schemas.base import Count, Label, Part, Positive, Record, Text, Timestamp, Whole
 
 ScopeKind = Literal["workflow", "trace", "customer", "team", "api_key", "model"]
 
@@ -38,13 +38,13 @@ class Downgrade(Part):
 
 class Cap(Part):
     action: Literal["cap"] = "cap"
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_calls_per_trace: Annotated[int, Field(ge=1)] | None = None
+    max_output_tokens: Whole | None = None
+    max_calls_per_trace: Whole | None = None
 
     @model_validator(mode="after")
     def _caps_something(self) -> Self:
         if self.max_output_tokens is None and self.max_calls_per_trace is None:
-            raise PydanticCustomError("missing", "a cap needs max_output_tokens or max_calls_per_trace")
+            raise PydanticCustomError("missing_field", "a cap needs max_output_tokens or max_calls_per_trace")
         return self
 
 
