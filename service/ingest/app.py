@@ -1,0 +1,92 @@
+"""The ingest role: from cost-events to rollups."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from typing import Any, Final
+
+from schemas.topics import COST_EVENTS, DEAD_LETTERS, ROLLUPS
+from service.ingest.intake import Intake
+from service.ingest.price import Pricer
+from service.kafka import KafkaError, consumer, require_topics, started, unavailable
+from service.kafka.config_view import ConfigView
+from service.runtime.clock import Clock, SystemClock
+from service.runtime.health import Health, serve
+from service.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+_SESSION_MS: Final = 10_000
+
+
+async def run(
+    settings: Settings,
+    *,
+    stop: asyncio.Event,
+    clock: Clock | None = None,
+    session_timeout_ms: int = _SESSION_MS,
+) -> None:
+    """Run the role until `stop` is set, then commit what is folded and leave the group.
+
+    Raises
+    ------
+    BrokerUnavailable
+        No broker or topic, or it turned us away.
+    TooManyDeadLetters
+        More was refused than bad gateways explain; nothing is lost.
+    Stalled
+        A batch that cannot be decoded, or a producer that hangs.
+    """
+    clock = clock or SystemClock()
+    kafka = settings.kafka
+    health = Health("ingest", clock, settings.health.stall_after_s)
+    async with AsyncExitStack() as stack:
+        port = await stack.enter_async_context(
+            serve(health, settings.health.host, settings.health.port_of("ingest"))
+        )
+        reader = await stack.enter_async_context(
+            started(
+                consumer(
+                    kafka,
+                    group_id=settings.ingest.group_id,
+                    session_timeout_ms=session_timeout_ms,
+                    heartbeat_interval_ms=session_timeout_ms // 5,
+                ),
+                kafka,
+            )
+        )
+        topics = [kafka.topic(topic) for topic in (COST_EVENTS, ROLLUPS, DEAD_LETTERS)]
+        found = await require_topics(reader, topics)
+        config = ConfigView(kafka, clock, "ingest", health=health)
+        pricer = Pricer()
+        config.on_change(lambda book: pricer.use(book.prices))
+        await stack.enter_async_context(config)
+        intake = Intake(
+            settings,
+            reader,
+            len(found[topics[0]]),
+            pricer,
+            clock,
+            health,
+            fenced_wait_s=session_timeout_ms / 1_000 + 1,
+        )
+        _LOG.info("ingest: health and metrics on port %d", port)
+        try:
+            await _until_one_ends(intake.run(stop), config.failed())
+        except KafkaError as error:
+            raise unavailable(error, kafka) from error
+
+
+async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
+    """Run all until the first ends, raise what it raised, and cancel the others."""
+    tasks = [asyncio.create_task(part) for part in parts]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
