@@ -26,7 +26,8 @@ def schema(
     if name is None:
         width = max(map(len, SCHEMAS))
         for known, model in SCHEMAS.items():
-            typer.echo(f"{known:<{width}}  {(model.__doc__ or '').splitlines()[0]}")
+            summary = (model.__doc__ or "").partition("\n")[0]
+            typer.echo(f"{known:<{width}}  {summary}".rstrip())
         return
     found = SCHEMAS.get(name)
     if found is None:

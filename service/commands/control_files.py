@@ -183,8 +183,9 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
 def _yaml(text: str) -> Iterator[tuple[int, Any]]:
-    loader = _Loader(text)
+    loader: _Loader | None = None
     try:
+        loader = _Loader(text)  # raises, too: a control character is not YAML
         while loader.check_node():
             node = loader.get_node()
             assert node is not None, "check_node said so"
@@ -195,7 +196,8 @@ def _yaml(text: str) -> Iterator[tuple[int, Any]]:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""
         raise Refused(Reason.INVALID_VALUE, f"{line}not YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: `!!int x`
         raise Refused(Reason.INVALID_VALUE, f"not YAML: {error}") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()

@@ -80,8 +80,10 @@ class Source:
         try:
             while (item := await queue.get()) is not None:
                 room.release()
-                if isinstance(item, Exception):
+                if isinstance(item, UNREADABLE):
                     raise InvalidInput(f"{self.name}: {item}") from None
+                if isinstance(item, Exception):
+                    raise item
                 yield item
         finally:
             closed.set()
@@ -92,7 +94,9 @@ class Source:
             try:
                 for lines in self.blocks():
                     hand_over(lines)
-            except UNREADABLE as error:
+            except StopAsyncIteration:
+                raise
+            except Exception as error:  # noqa: BLE001 - raised again where somebody listens
                 hand_over(error)
             hand_over(None)
         except StopAsyncIteration:
@@ -116,7 +120,9 @@ class Source:
             yield [rest]
 
     def _decompressed(self) -> io.BufferedReader:
-        raw: Any = self._file  # the typeshed wants raw streams here; any buffered one will do
+        raw: Any = self._file  # typeshed wants raw streams below; any readable one will do
+        if not isinstance(raw, io.BufferedReader):
+            raw = io.BufferedReader(raw)
         head = raw.peek(4)[:4]
         if head.startswith(_GZIP):
             return io.BufferedReader(cast(Any, gzip.GzipFile(fileobj=raw)))
