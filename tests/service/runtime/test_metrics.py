@@ -1,0 +1,36 @@
+"""Declared metrics: their names, and that no input can make them grow."""
+
+from __future__ import annotations
+
+import re
+
+from prometheus_client import REGISTRY
+
+from service.runtime import metrics
+
+
+def test_every_metric_is_named_for_its_role() -> None:
+    names = [name for name in REGISTRY._names_to_collectors if name.startswith("tidegate_")]
+    assert len(names) > 40
+    for name in names:
+        assert re.fullmatch(r"tidegate_(ingest|detect|notify|config)_[a-z0-9_]+", name)
+
+
+def test_a_label_takes_so_many_values_and_no_more() -> None:
+    values = {metrics.bounded("test", f"model-{n}") for n in range(10_000)}
+    assert len(values) == 201
+    assert metrics.OTHER in values
+    assert metrics.bounded("test", "model-0") == "model-0"
+
+
+def test_only_one_config_version_is_in_force() -> None:
+    metrics.set_config_version("test", "1-aa", 1, None)
+    metrics.set_config_version("test", "2-bb", 2, "1-aa")
+    metrics.set_config_version("test", "2-bb", 2, "2-bb")
+    versions = {
+        sample.labels["version"]: sample.value
+        for family in metrics.CONFIG_INFO.collect()
+        for sample in family.samples
+        if sample.labels["role"] == "test"
+    }
+    assert versions == {"2-bb": 1.0}
