@@ -36,7 +36,7 @@ class Poller:
 
     def __init__(self, consumer: AIOKafkaConsumer) -> None:
         self._consumer = consumer
-        self._failures: dict[TopicPartition, int] = {}
+        self._failures: dict[TopicPartition, tuple[int, int]] = {}  # position, how often
 
     async def poll(
         self, positions: Mapping[TopicPartition, int], *, timeout_ms: int, max_records: int
@@ -74,25 +74,38 @@ class Poller:
             for source, position in positions.items():
                 self._consumer.seek(source, position)
             for source, position in positions.items():
-                try:
-                    found |= await self._consumer.getmany(
-                        source, timeout_ms=_ONE_TIMEOUT_MS, max_records=max_records
-                    )
-                    self._failures.pop(source, None)
-                except Exception as error:
-                    if _of_the_broker(error):
-                        raise
-                    self._consumer.seek(source, position)
-                    self._failed(source, position, error)
+                found[source] = await self._up_to_the_fault(source, position, max_records)
         except IllegalStateError:
             pass  # the partitions changed hands meanwhile: whoever opens them next seeks
-        return found
+        return {source: records for source, records in found.items() if records}
+
+    async def _up_to_the_fault(
+        self, source: TopicPartition, position: int, max_records: int
+    ) -> list[ConsumerRecord]:
+        """Records of one partition, one at a time: aiokafka gives none of a fetch that has a fault further on."""
+        taken: list[ConsumerRecord] = []
+        try:
+            while len(taken) < max_records:
+                wait_ms = 0 if taken else _ONE_TIMEOUT_MS
+                one = await self._consumer.getmany(source, timeout_ms=wait_ms, max_records=1)
+                if not one:
+                    break
+                taken += one[source]
+        except Exception as error:
+            if _of_the_broker(error):
+                raise
+            position = taken[-1].offset + 1 if taken else position
+            self._consumer.seek(source, position)
+            self._failed(source, position, error)
+        return taken
 
     def _failed(self, source: TopicPartition, position: int, error: Exception) -> None:
-        failures = self._failures[source] = self._failures.get(source, 0) + 1
+        before, failures = self._failures.get(source, (position, 0))
+        failures = failures + 1 if before == position else 1
+        self._failures[source] = position, failures
         if failures >= _MAX_FAILURES:
             raise Stalled(
-                f"a batch of {source.topic}, partition {source.partition}, at offset {position} or soon after"
+                f"a batch of {source.topic}, partition {source.partition}, at offset {position}"
                 f" cannot be decoded ({type(error).__name__}: {error}). Nothing from there on is accounted for."
                 " To skip it, stop ingest and set the group's committed offset behind the batch"
                 " (kafka-consumer-groups --reset-offsets)."

@@ -9,17 +9,19 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from schemas.dead_letters import DeadLetter
 from schemas.rollups import Rollup, Tick
 from schemas.topics import CONFIG, CONFIG_REJECTIONS, COST_EVENTS, DEAD_LETTERS, ROLLUPS
+from service.kafka.embedded.broker import EmbeddedBroker
 from service.settings import Settings
 from tests.support.broker import create_topics, partitions, read_all
 
@@ -121,9 +123,22 @@ class Installation:
             )
 
     def start(self, session_timeout_ms: int = SESSION_MS) -> Worker:
+        """Another ingest process."""
         path = self.folder / "settings.json"
         path.write_text(json.dumps({**self._given(), "session_timeout_ms": session_timeout_ms}))
         return Worker(path, self.folder)
+
+    async def until_calls(self, count: int, timeout_s: float = 40.0) -> None:
+        """Wait until so many calls are accounted for."""
+        async with asyncio.timeout(timeout_s):
+            while sum((await self.outcome()).calls().values()) < count:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+
+    async def until_ticks(self, *, idle: bool, sources: set[int], timeout_s: float = 40.0) -> None:
+        """Wait until each source partition has ticked so."""
+        async with asyncio.timeout(timeout_s):
+            while {t.partition for _, t in (await self.outcome()).ticks if t.idle == idle} != sources:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
 
     async def outcome(self) -> Outcome:
         rollups, ticks = [], []
@@ -165,6 +180,8 @@ class Installation:
 
 @dataclass
 class Outcome:
+    """Everything that is visible: rollups and ticks with the partition they lie on, and dead letters."""
+
     rollups: list[tuple[int, Rollup]]
     ticks: list[tuple[int, Tick]]
     dead_letters: list[DeadLetter]
@@ -221,3 +238,29 @@ class Worker:
             self._process.send_signal(signal.SIGCONT)
             self._process.kill()
         self._process.wait()
+
+
+Install = Callable[..., Installation]
+Start = Callable[..., Worker]
+
+
+def ingest_fixtures() -> tuple[Any, Any]:
+    """Fixtures `install(**ingest_settings)` and `start(installation)`; workers are killed in the end."""
+
+    @pytest.fixture
+    def install(broker: EmbeddedBroker, topic_prefix: str, tmp_path: Path) -> Install:
+        return lambda **overrides: Installation(broker.bootstrap, topic_prefix, tmp_path, overrides)
+
+    @pytest.fixture
+    def start() -> Iterator[Start]:
+        started: list[Worker] = []
+
+        def start(installation: Installation, **options: Any) -> Worker:
+            started.append(installation.start(**options))
+            return started[-1]
+
+        yield start
+        for worker in started:
+            worker.kill()
+
+    return install, start
