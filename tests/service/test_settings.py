@@ -180,5 +180,5 @@ def test_the_example_file_says_the_defaults_and_names_every_setting() -> None:
     assert set(written) == set(Settings.model_fields)
     for section, model in ((name, field.default) for name, field in Settings.model_fields.items()):
         for setting in type(model).model_fields:
-            shown = rf"(?m)^(# )?{setting} = |^\[{section}\.{setting}\."
+            shown = rf"(?m)(^|\s){setting} = |^\[{section}\.{setting}\."
             assert re.search(shown, text), f"{section}.{setting}"
