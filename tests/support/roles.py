@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import httpx
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,10 +117,11 @@ def wait_ready(port: int, timeout_s: float = 60.0) -> None:
     last: object = None
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except (urllib.error.URLError, OSError) as error:
+            answer = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2)
+            if answer.status_code == 200:
+                return
+            last = answer.text
+        except httpx.HTTPError as error:
             last = error
         time.sleep(0.2)
     raise TimeoutError(f"port {port} is not ready after {timeout_s} s: {last}")
