@@ -94,6 +94,17 @@ async def test_a_change_is_in_force_within_two_seconds_and_is_told(kafka: KafkaS
         assert told == [config.book.version]
 
 
+async def test_the_demos_broker_serves_as_well(embedded_broker: EmbeddedBroker, topic_prefix: str) -> None:
+    kafka = await topics(embedded_broker.bootstrap, topic_prefix)
+    async with sending(kafka) as send, view(kafka) as config:
+        await send("tuning/all", tuning("all", 7.0))
+        await until(lambda: config.book.workflow("any").pending_s == 7.0)
+        await send("tuning/all", {"kind": "tuning"})
+        await send("tuning/all", None)
+        await until(lambda: not config.book.records)
+        assert len(await rejections(kafka)) == 1
+
+
 async def test_start_returns_only_when_everything_published_before_is_in_force(kafka: KafkaSettings) -> None:
     async with sending(kafka) as send:
         for number in range(200):
