@@ -93,6 +93,8 @@ class GuardedApp(faust.App):
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self._consumer is not None:
+                self._consumer.release()
 
 
 def build_app(

@@ -119,7 +119,9 @@ class Consumer(stock.Consumer):
             if not self.app.should_stop:
                 raise
         except asyncio.CancelledError:
-            raise
+            # During a rebalance Faust's fetcher takes any cancellation for a crash, shutdown included.
+            if not self.app.should_stop:
+                raise
         except Exception as exc:
             self.fuse.blow(exc)
             raise
@@ -277,3 +279,9 @@ class Consumer(stock.Consumer):
         self._ledgers.clear()
         self._held.clear()
         self._unacked_messages.clear()
+
+    def release(self) -> None:
+        """Close the loop of a thread that was never started; one that ran has closed it."""
+        loop = self._thread.thread_loop
+        if not (loop.is_running() or loop.is_closed()) and not self._thread.started:
+            loop.close()
