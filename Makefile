@@ -40,8 +40,8 @@ bench-replay: setup ## A million events through replay, twice: same bytes, and h
 fuzz: setup ## The property tests again, with many more examples (an hour or so)
 	$(BIN)/pytest --hypothesis-profile=fuzz --timeout=7200 -k "not broker and not chaos" tests/schemas tests/detectors tests/service
 
-schemas: setup ## Write schemas/json again from the models
-	$(BIN)/python -m schemas.generate
+schemas: setup ## Write schemas/json and the tables of docs/wire-format.md again from the models
+	$(BIN)/python -m schemas.generate && $(BIN)/python -m schemas.document
 
 lock: setup ## Write requirements.lock again from pyproject.toml
 	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-header --no-annotate --quiet pyproject.toml -o requirements.lock

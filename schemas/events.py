@@ -17,8 +17,8 @@ class Charge(Part):
     """Spend that is not a call. Its `cost_usd` must be given: no price list knows it."""
 
     kind: Literal["gpu_hours", "seats", "credits", "storage", "fine_tune", "other"]
-    quantity: Positive
-    unit: Label
+    quantity: Positive = Field(description="how many units `cost_usd` pays for")
+    unit: Label = Field(description="hour, seat, GB-month, …")
 
 
 class CostEvent(Record):
@@ -32,32 +32,42 @@ class CostEvent(Record):
         None, description=f"gen_ai.workflow.name; missing becomes `{UNATTRIBUTED}`"
     )
 
-    team: Label | None = None
-    feature: Label | None = None
-    customer: Label | None = None
-    user: Label | None = None
+    team: Label | None = Field(None, description="who pays")
+    feature: Label | None = Field(None, description="part of the product that made the call")
+    customer: Label | None = Field(None, description="on whose behalf: tenant or end customer")
+    user: Label | None = Field(None, description="a pseudonym, never a name or an address")
     api_key: Label | None = Field(None, description="a name or hash of the key, never the key")
-    environment: Label | None = None
-    gateway: Label | None = None
+    environment: Label | None = Field(None, description="production, staging, …")
+    gateway: Label | None = Field(None, description="name of the gateway process that reports")
     trace_id: Label | None = Field(None, description="one agent run or request chain; shared by its retries")
-    session_id: Label | None = None
-    request_tags: Annotated[list[Label], Field(max_length=32)] | None = None
+    session_id: Label | None = Field(None, description="one conversation of many traces")
+    request_tags: Annotated[list[Label], Field(max_length=32)] | None = Field(
+        None, description="free labels; not summed by"
+    )
 
     input_tokens: Tokens = Field(0, description="ALL input, cache reads and writes included")
-    cached_input_tokens: Tokens = Field(0, description="read from the provider's cache")
-    cache_write_tokens: Tokens = Field(0, description="written to the provider's cache")
+    cached_input_tokens: Tokens = Field(0, description="read from the provider's cache; inside input_tokens")
+    cache_write_tokens: Tokens = Field(0, description="written to the provider's cache; inside input_tokens")
     output_tokens: Tokens = Field(0, description="ALL output, reasoning included")
-    reasoning_tokens: Tokens = 0
+    reasoning_tokens: Tokens = Field(0, description="thought, not shown; inside output_tokens")
 
     cost_usd: Usd | None = Field(
         None, description="what the gateway computed; null or absent = unknown, never 0 for unknown"
     )
-    status: Literal["success", "error", "cancelled"] = "success"
-    attempt: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    latency_ms: Annotated[float, Field(ge=0, le=604_800_000, allow_inf_nan=False)] | None = None
+    status: Literal["success", "error", "cancelled"] = Field(
+        "success", description="an error or a cancelled stream may have cost something all the same"
+    )
+    attempt: Annotated[int, Field(ge=1, le=10_000)] | None = Field(
+        None, description="1 for the first try of a request, 2 for its first retry, …"
+    )
+    latency_ms: Annotated[float, Field(ge=0, le=604_800_000, allow_inf_nan=False)] | None = Field(
+        None, description="from sent to the last byte"
+    )
     operation: Label | None = Field(None, description="gen_ai.operation.name: chat, embeddings, …")
-    usage_source: Literal["reported", "estimated"] = "reported"
-    charge: Charge | None = None
+    usage_source: Literal["reported", "estimated"] = Field(
+        "reported", description="estimated: counted by the gateway, as after a stream that was cancelled"
+    )
+    charge: Charge | None = Field(None, description="spend that is not a call, with `cost_usd`")
 
     @model_validator(mode="after")
     def _parts_fit_their_wholes(self) -> Self:
@@ -75,10 +85,10 @@ class CostEvent(Record):
 class Outcome(Record):
     """Something of business value that a trace brought about: a ticket resolved, a document processed."""
 
-    outcome_id: Label
+    outcome_id: Label = Field(description="unique per outcome")
     occurred_at: Timestamp
-    trace_id: Label
+    trace_id: Label = Field(description="the `trace_id` of the calls that brought it about")
     workflow: Label | None = None
     customer: Label | None = None
     kind: Label = Field(description="ticket_resolved, document_processed, …")
-    quantity: Positive = 1.0
+    quantity: Positive = Field(1.0, description="how many")

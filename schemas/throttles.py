@@ -65,15 +65,17 @@ Action = Annotated[Slow | Downgrade | Cap | Block | Release, Field(discriminator
 class ThrottleCommand(Record):
     """A limit on one scope. It always expires. Of two commands for a scope the higher `sequence` wins."""
 
-    command_id: Label
+    command_id: Label = Field(description="the same when the same command is sent twice")
     scope: Scope
     action: Action
-    reason: Text
-    alert_fingerprint: Label | None = None
-    mode: Literal["enforce", "dry_run"] = "dry_run"
+    reason: Text = Field(description="one sentence for people")
+    alert_fingerprint: Label | None = Field(None, description="the incident that caused it")
+    mode: Literal["enforce", "dry_run"] = Field(
+        "dry_run", description="dry_run: note what would have been done, and do nothing"
+    )
     issued_at: Timestamp
-    expires_at: Timestamp
-    sequence: Count = Field(description="order among the commands for this scope: microseconds of event time")
+    expires_at: Timestamp = Field(description="later than issued_at; from then on it does not hold")
+    sequence: Count = Field(description="order among the commands for this scope: the highest wins")
     config_version: Label | None = None
 
     @model_validator(mode="after")
@@ -87,7 +89,7 @@ class ThrottleAck(Record):
     """A gateway's answer to one command."""
 
     command_id: Label
-    gateway: Label
+    gateway: Label = Field(description="the name that this gateway puts into its cost events")
     result: Literal["applied", "ignored", "expired", "unsupported", "failed"]
-    detail: Text | None = None
+    detail: Text | None = Field(None, description="one sentence for people")
     acked_at: Timestamp
