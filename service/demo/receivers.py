@@ -6,6 +6,7 @@ A thread of its own serves them, so that a busy event loop does not make a vendo
 from __future__ import annotations
 
 import secrets
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -260,6 +261,11 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.receivers = receivers
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hung up or was killed is no error of ours; anything else is told as usual."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -272,6 +278,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(413, "too large", None)
             return
         body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            self.close_connection = True  # killed in the middle of its request
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         status, text, retry_after = self.server.receivers.handle(urlsplit(self.path).path, headers, body)
         if status == 0:

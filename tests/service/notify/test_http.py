@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -304,6 +305,16 @@ def test_receipts_are_announced_as_they_come() -> None:
         httpx.post(local.base_url + "/services/T0/B0/wrong", content=b"{}")
     assert [(r.vendor, r.verdict) for r in announced] == [("webhook", "violation")]
     assert local.violations == ["webhook: no timestamp"]
+
+
+def test_half_a_request_is_neither_a_receipt_nor_a_violation(capfd: pytest.CaptureFixture[str]) -> None:
+    with LocalReceivers() as local:
+        host, port = local.base_url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(b"POST /hook HTTP/1.1\r\nContent-Length: 100\r\n\r\n{")
+        assert httpx.post(local.webhook_url, content=b"{}").status_code == 400
+    assert len(local.received) == 1
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_local_slack_limits_and_refuses_as_slack_does() -> None:
