@@ -6,9 +6,22 @@ river's statistics assume evenly spaced samples; spend is anything but, so time-
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import Any, Self
 
 LN2 = math.log(2.0)
+
+
+def number(plain: Any, *, least: float = -math.inf) -> float:
+    """A finite number out of a dump. Raises ValueError."""
+    if isinstance(plain, bool) or not isinstance(plain, (int, float)):
+        raise ValueError(f"expected a number, not {type(plain).__name__}")  # noqa: TRY004 (callers tell of dumps)
+    try:
+        value = float(plain)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value) or value < least:
+        raise ValueError("a number out of range")
+    return value
 
 
 class DecayedSums:
@@ -30,25 +43,34 @@ class DecayedSums:
         if self.until is None:
             return list(values), span
         elapsed = max(0.0, end - self.until)
-        keep = math.exp(-LN2 * elapsed / self.half_life)
-        return [s * keep + v for s, v in zip(self.sums, values, strict=True)], self.seconds * keep + elapsed
+        rate = LN2 / self.half_life
+        keep = math.exp(-rate * elapsed)
+        seconds = self.seconds * keep + min(elapsed, span)
+        if elapsed > span:
+            # The silence before the span fades like all else: after an hour of it a rate is not one of an hour.
+            seconds += -math.expm1(-rate * (elapsed - span)) / rate * math.exp(-rate * span)
+        return [s * keep + v for s, v in zip(self.sums, values, strict=True)], seconds
 
     def add(self, end: float, values: tuple[float, ...], span: float) -> None:
         """Add what happened in the `span` seconds up to `end`; silence since the last call counts as time."""
         self.sums, self.seconds = self.peek(end, values, span)
+        self.skip(end)
+
+    def skip(self, end: float) -> None:
+        """Let time pass up to `end` as if it had not: nothing fades, and the silence does not count."""
         self.until = end if self.until is None else max(self.until, end)
 
     def dump(self) -> list[float | None]:
         return [self.until, self.seconds, *self.sums]
 
     @classmethod
-    def load(cls, plain: list[float | None], half_life: float, size: int) -> Self:
-        if len(plain) != size + 2:
+    def load(cls, plain: Any, half_life: float, size: int) -> Self:
+        if not isinstance(plain, list) or len(plain) != size + 2:
             raise ValueError(f"expected {size + 2} numbers")
         loaded = cls(half_life, size)
-        loaded.until = None if plain[0] is None else float(plain[0])
-        loaded.seconds = float(plain[1] or 0.0)
-        loaded.sums = [float(v or 0.0) for v in plain[2:]]
+        loaded.until = None if plain[0] is None else number(plain[0])
+        loaded.seconds = number(plain[1], least=0.0)
+        loaded.sums = [number(v) for v in plain[2:]]
         return loaded
 
 
@@ -84,7 +106,11 @@ class FadingMoments:
         return [self.count, self.mean, self.variance]
 
     @classmethod
-    def load(cls, plain: list[float]) -> Self:
+    def load(cls, plain: Any) -> Self:
+        if not isinstance(plain, list) or len(plain) != 3:
+            raise ValueError("expected 3 numbers")
         loaded = cls()
-        loaded.count, loaded.mean, loaded.variance = (float(v) for v in plain)
+        loaded.count = number(plain[0], least=0.0)
+        loaded.mean = number(plain[1])
+        loaded.variance = number(plain[2], least=0.0)
         return loaded
