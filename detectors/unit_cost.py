@@ -79,7 +79,7 @@ class UnitCost:
             recent.add(window.end, ratios, window.seconds)
         if frozen:
             # Time goes on for the usual too, at its own rate: neither the incident's spend nor silence counts.
-            self._usual.until = window.end
+            self._usual.skip(window.end)
             return
         self._usual.add(window.end, _values(window), window.seconds)
         for h, recent in enumerate(self._recent):
@@ -122,7 +122,8 @@ class UnitCost:
         share = window.seconds / self._usual.seconds
         before = [s * share for s in self._usual.sums]
         after = list(_values(window))
-        return decompose(_streams(before), _streams(after), round(after[2] - before[2]))
+        priced = before[3] > 0 and after[3] > 0
+        return decompose(_streams(before, priced), _streams(after, priced), round(after[2] - before[2]))
 
     def dump(self) -> list[Any]:
         return [
@@ -143,6 +144,9 @@ class UnitCost:
             ]
             loaded._usual = DecayedSums.load(usual, _USUAL_HALF_LIFE, _ALL_SUMS)
             loaded._excess = DecayedSums.load(excess, _GATE_HALF_LIFE, 1)
+            n = len(loaded._level)
+            if len(levels) != n or len(spreads) != n or any(len(s) != _TRAFFIC_BINS for s in spreads):
+                raise ValueError(f"expected {n} factors by {_TRAFFIC_BINS} traffic bins")
             loaded._level = [FadingMoments.load(p) for p in levels]
             loaded._spread = [[FadingMoments.load(b) for b in spread] for spread in spreads]
         except (TypeError, ValueError) as error:
@@ -188,11 +192,11 @@ def _logs(sums: Sequence[float]) -> tuple[float, float]:
     return math.log(max(sums[2], 1.0) / traces), math.log(max(sums[1], 1e-9) / traces)
 
 
-def _streams(sums: Sequence[float]) -> list[dict[str, float]]:
-    """Spend as products of factors: input's and output's, or one where no list price is known."""
+def _streams(sums: Sequence[float], priced: bool) -> list[dict[str, float]]:
+    """Spend as products of factors: input's and output's, or one where either side has no list price."""
     traces, calls, cost, reference, output = sums
     volume = {"traces": traces, "calls_per_trace": calls / max(traces, 1e-9)}
-    if reference <= 0:
+    if not priced:
         return [volume | {"price": cost / max(calls, 1e-9)}]
     price = {"price": cost / reference}
     return [
