@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
-from detectors.decay import DecayedSums, FadingMoments
+from detectors.decay import DecayedSums, FadingMoments, number
 from detectors.protocol import Contribution, Score, Window
 
 _HOURS: Final = 24
@@ -17,6 +17,8 @@ _RECENT_HALF_LIFE: Final = 120.0
 _PROFILE_SHRINK: Final = 2 * 3_600.0
 """Seconds of evidence that one hour of the day needs to count as much as the whole day's level."""
 _NOISE_MEMORY: Final = 4_000.0
+_LEAST_RATE: Final = 1.0
+"""Nano-dollars per second: after months of silence what is expected fades to numbers no ratio can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,17 @@ class ExpectedSpend:
         expected = self.rate(window.start)
         self._recent.add(window.end, cost, window.seconds)
         if frozen:
-            self._level.until = window.end
-            self._profile_until = window.end
+            self._level.skip(window.end)
+            self._profile_until = max(self._profile_until or window.end, window.end)
             return
         if expected > 0 and self._warm():
             now = self._recent.sums[0] / max(self._recent.seconds, 1e-9)
-            self._noise.add(math.log(max(now, 1.0) / expected), _NOISE_MEMORY, clip=3.0, floor=0.3)
+            self._noise.add(
+                math.log(max(now, _LEAST_RATE) / max(expected, _LEAST_RATE)),
+                _NOISE_MEMORY,
+                clip=3.0,
+                floor=0.3,
+            )
         self._level.add(window.end, cost, window.seconds)
         self._learn_profile(window)
 
@@ -91,7 +98,7 @@ class ExpectedSpend:
         # The first seconds after silence say little: judge as if at least half a minute had passed.
         now = sums[0] / max(seconds, 30.0)
         gate = max(self.params.min_excess_nanos, round(expected * self.params.min_excess_seconds), 1)
-        multiple = now / expected if expected > 0 else 0.0
+        multiple = now / max(expected, _LEAST_RATE) if expected > 0 else 0.0
         noise = max(0.3, math.sqrt(self._noise.variance))
         clear = multiple > 0 and math.log(multiple) - self._noise.mean >= 3.0 * noise
         span = max(seconds, 30.0)
@@ -131,12 +138,12 @@ class ExpectedSpend:
             loaded = cls(params)
             loaded._level = DecayedSums.load(level, _LEVEL_HALF_LIFE, 1)
             loaded._recent = DecayedSums.load(recent, _RECENT_HALF_LIFE, 1)
-            loaded._hours = [[float(c), float(s)] for c, s in hours]
+            loaded._hours = [[number(c), number(s, least=0.0)] for c, s in hours]
             if len(loaded._hours) != _HOURS:
                 raise ValueError("expected 24 hours")
             loaded._add_up()
-            loaded._profile_until = None if until is None else float(until)
-            loaded._faded_until = None if faded is None else float(faded)
+            loaded._profile_until = None if until is None else number(until)
+            loaded._faded_until = None if faded is None else number(faded)
             loaded._noise = FadingMoments.load(noise)
         except (TypeError, ValueError) as error:
             raise ValueError(f"not a dump of {cls.name}: {error}") from None
@@ -152,16 +159,16 @@ class ExpectedSpend:
 
     def _learn_profile(self, window: Window) -> None:
         # Silence since the last window is time too: it belongs to the hours it passed through.
-        start = window.start if self._profile_until is None else min(self._profile_until, window.start)
-        start = max(start, window.end - 86_400.0)
+        # … and a late one brings its cost, but no time that was not counted before.
+        start = window.start if self._profile_until is None else self._profile_until
         self._fade(window.end)
-        at = start
+        at = max(start, window.end - 86_400.0)
         while at < window.end:
             until = min(window.end, (math.floor(at / 3_600.0) + 1.0) * 3_600.0)
             self._hours[_hour(at)][1] += until - at
             at = until
         self._hours[_hour(window.start)][0] += window.cost_nanos
-        self._profile_until = window.end
+        self._profile_until = max(start, window.end)
         self._add_up()
 
     def _fade(self, until: float) -> None:
