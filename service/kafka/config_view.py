@@ -133,6 +133,8 @@ class ConfigView:
                     ) from None
                 metrics.CONFIG_READ_ERRORS.labels(self._role).inc()
                 _LOG.warning("config topic: %s; version %s stays in force", error, self.book.version)
+                if self._health is not None:
+                    self._health.beat("config")  # a restart would not bring the broker back
                 await self._clock.sleep(_RETRY_S)
 
     async def _read_and_follow(self) -> None:

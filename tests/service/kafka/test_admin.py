@@ -53,7 +53,7 @@ async def test_a_replication_factor_the_broker_cannot_hold_is_refused_in_one_sen
     settings: Settings,
 ) -> None:
     kafka = settings.kafka.model_copy(update={"replication_factor": 3})
-    with pytest.raises(BrokerUnavailable, match="refuses topic .*cost-events"):
+    with pytest.raises(BrokerUnavailable, match=r"refuses topic .*cost-events"):
         await create_topics(Settings(kafka=kafka), [COST_EVENTS])
 
 
