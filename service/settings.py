@@ -194,8 +194,9 @@ ReceiverSettings = Annotated[SlackReceiver | PagerDutyReceiver | WebhookReceiver
 
 class NotifySettings(Section):
     group_id: Name = "tidegate-notify"
-    max_attempts: Annotated[int, Field(ge=1, le=1_000)] = 8
-    """Of one notification to one receiver; after that it is parked on a topic, never dropped."""
+    max_attempts: Annotated[int, Field(ge=1, le=1_000)] = 50
+    """Of one notification to one receiver, about 45 minutes at the defaults; then it is parked on a topic, never
+    dropped. A resolved alert is said once, so an outage of the vendor must fit in here."""
     backoff_initial_s: Seconds = 1.0
     backoff_max_s: Seconds = 60.0
     repeat_interval_s: Annotated[float, Field(ge=1, le=604_800)] = 14_400.0
