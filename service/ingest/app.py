@@ -13,6 +13,7 @@ from service.ingest.intake import Intake
 from service.ingest.price import Pricer
 from service.kafka import KafkaError, consumer, require_topics, started, unavailable
 from service.kafka.config_view import ConfigView
+from service.kafka.lane import pass_over_fences
 from service.runtime.clock import Clock, SystemClock
 from service.runtime.health import Health, serve
 from service.settings import Settings
@@ -40,6 +41,7 @@ async def run(
         A batch that cannot be decoded, or a producer that hangs.
     """
     clock = clock or SystemClock()
+    asyncio.get_running_loop().set_exception_handler(pass_over_fences)
     kafka = settings.kafka
     health = Health("ingest", clock, settings.health.stall_after_s)
     async with AsyncExitStack() as stack:

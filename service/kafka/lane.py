@@ -26,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
@@ -203,3 +203,12 @@ class Lane:
             raise Stalled(f"{self._transactional_id}: the producer does not stop") from None
         except KafkaError as error:
             _LOG.warning("%s: while stopping: %r", self._transactional_id, error)
+
+
+def pass_over_fences(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """For `loop.set_exception_handler`: aiokafka leaves futures of a fenced transaction that nobody can await.
+
+    The fence itself was raised by `commit`; without this each is told twice more, with a traceback.
+    """
+    if not isinstance(context.get("exception"), ProducerFenced):
+        loop.default_exception_handler(context)

@@ -45,13 +45,14 @@ async def test_killed_hard_again_and_again_it_counts_every_event_once(install: I
 
 
 async def test_a_zombie_is_fenced_and_its_output_invisible(install: Install, start: Start) -> None:
-    here = install(commit_interval_ms=300)
+    here = install(commit_interval_ms=1_500)
     await here.create()
     sent = events(6_000)
     publishing = asyncio.create_task(trickle(here, sent, seconds=8.0))
     zombie = start(here, session_timeout_ms=SESSION_MS)
-    await here.until_calls(300)
-    zombie.send(signal.SIGSTOP)  # with records folded and not committed
+    await here.until_calls(1)
+    await asyncio.sleep(0.5)
+    zombie.send(signal.SIGSTOP)  # with records folded and not committed: it commits every 1.5 s only
     heir = start(here, session_timeout_ms=SESSION_MS)
     await heir.said("remembering")
     await here.until_calls(3_000)
