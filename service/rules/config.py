@@ -54,13 +54,16 @@ class ConfigBook:
     ----------
     records : mapping of str to Control
         By `KIND/NAME`.
+    offsets : mapping of str to int
+        Where each of them lies on the config topic.
     version : str
-        `OFFSET-DIGEST`: the offset of the last accepted record, and a digest of everything that holds, so that
-        two workers with the same version judge alike.
+        `OFFSET-DIGEST`: the largest offset among the records that hold, and a digest of all of them, so that
+        two workers with the same version judge alike. Both are of what holds and not of what was read: a worker
+        that starts after compaction, when tombstones are gone, gives it the same name.
     """
 
     records: Mapping[str, Control] = field(default_factory=lambda: MappingProxyType({}))
-    offset: int = -1
+    offsets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     version: str = "defaults"
     _resolved: dict[tuple[str, str | None], WorkflowConfig] = field(
         default_factory=dict, repr=False, compare=False
@@ -78,12 +81,23 @@ class ConfigBook:
         Refused
             With the field's path. This book is unchanged and still holds.
         """
-        records = dict(self.records)
+        records, offsets = dict(self.records), dict(self.offsets)
         if value is None:
             records.pop(key, None)
+            offsets.pop(key, None)
         else:
             records[key] = read_control(key, value)
-        return ConfigBook(MappingProxyType(records), offset, _version(records, offset))
+            offsets[key] = offset
+        return ConfigBook(
+            MappingProxyType(records),
+            MappingProxyType(offsets),
+            _version(records, max(offsets.values(), default=-1)),
+        )
+
+    @property
+    def offset(self) -> int:
+        """The largest offset among the records that hold; -1 when there are none."""
+        return max(self.offsets.values(), default=-1)
 
     def of_kind(self, kind: type[_C]) -> list[_C]:
         """Records of one kind, by key."""
@@ -188,6 +202,8 @@ def control_key(record: Control) -> str:
 
 
 def _version(records: Mapping[str, Control], offset: int) -> str:
+    if not records:
+        return "defaults"
     digest = hashlib.sha256()
     for key in sorted(records):
         digest.update(key.encode() + b"\0" + records[key].to_json() + b"\0")

@@ -25,7 +25,9 @@ DEFAULT_RULE: Final = Rule(
     name="default",
     match=Match(kinds=["retry_loop", "runaway_trace"]),
     scope="trace",
-    action=RuleBlock(message="Stopped by Tidegate: this trace spends far more than its workflow's traces do."),
+    action=RuleBlock(
+        message="Stopped by Tidegate: this trace spends far more than its workflow's traces do."
+    ),
     mode="dry_run",
 )
 """Holds where no rule is configured: says what would be blocked, blocks nothing."""
