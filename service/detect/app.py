@@ -131,18 +131,21 @@ async def _watch(app: GuardedApp, clerk: Clerk, status: Health, settings: Settin
     """Health by progress: a worker that has records waiting must handle some; an idle one must be fed."""
     status.expect("records")
     topic = settings.kafka.topic(ROLLUPS)
-    handled = -1
-    known: int | None = -1
+    handled, known = -1, -1
     while True:
         status.set_ready("table", app.ready, "recovering the workflow table, or rebalancing")
         metrics.DETECT_RECOVERING.set(0 if app.ready else 1)
-        end = _end(app, topic) if app.ready else None
-        if end is None or clerk.handled != handled or end == known:
+        ends = _ends(app, topic) if app.ready else {}
+        if not ends or clerk.handled != handled or sum(ends.values()) == known:
             status.beat("records")
-        handled, known = clerk.handled, end
+        handled, known = clerk.handled, sum(ends.values())
+        for partition, end in ends.items():
+            # The last offset may be a transaction's marker, which nobody handles: 1 is no lag.
+            metrics.DETECT_LAG.labels(partition).set(max(0, end - 1 - clerk.positions.get(partition, end)))
         await asyncio.sleep(_WATCH_S)
 
 
-def _end(app: GuardedApp, topic: str) -> int:
-    """Sum of the end offsets of the assigned partitions: it moves when records wait."""
-    return sum(app.consumer.highwater(tp) or 0 for tp in app.consumer.assignment() if tp.topic == topic)
+def _ends(app: GuardedApp, topic: str) -> dict[int, int]:
+    """End offsets of the assigned partitions: they move when records wait."""
+    assigned = [tp for tp in app.consumer.assignment() if tp.topic == topic]
+    return {tp.partition: app.consumer.highwater(tp) or 0 for tp in assigned}

@@ -42,10 +42,13 @@ class Clerk:
         self._clock = clock
         self._desks: dict[int, Desk] = {}
         self.handled = 0
+        self.positions: dict[int, int] = {}
+        """Partition to the offset of the last record handled."""
 
     def reassigned(self, _partitions: Iterable[int] = ()) -> None:
         """The assignment changed and tables were recovered: every desk is set up anew from the table."""
         self._desks = {}
+        self.positions = {}
 
     async def handle(
         self, partition: int, offset: int, timestamp: float, key: bytes | None, value: bytes | None
@@ -58,6 +61,7 @@ class Clerk:
             The broker's, epoch seconds.
         """
         self.handled += 1
+        self.positions[partition] = offset
         try:
             record = read_rollup(value)
         except Refused as refused:
