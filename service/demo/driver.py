@@ -28,6 +28,7 @@ from service.demo.injections import Injection, script
 from service.demo.traffic import Traffic
 from service.ingest.price import Pricer
 from service.kafka import Producer, producer, started
+from service.kafka.embedded.pacing import pace_empty_fetches
 from service.kafka.reader import read
 from service.runtime.clock import Clock, SystemClock
 from service.runtime.logs import configure
@@ -294,6 +295,7 @@ def _arguments() -> argparse.Namespace:
 def main() -> int:
     given = _arguments()
     settings = Settings.load()
+    pace_empty_fetches()
     configure(settings.log)
     return run_role(lambda stop: drive(stop, given, settings, SystemClock()))
 
