@@ -33,6 +33,7 @@ from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 from aiokafka.structs import OffsetAndMetadata
 
 from service.errors import Fenced, Stalled
+from service.kafka import stable_offsets
 from service.kafka.clients import transactional_producer
 from service.settings import KafkaSettings
 
@@ -114,7 +115,7 @@ class Lane:
             raise Stalled(
                 f"transactional id {self._transactional_id} could not be initialised within {_START_S:g} s"
             ) from None
-        committed: int | None = await consumer.committed(self.source)  # 2
+        committed = await stable_offsets.committed(consumer, self._group_id, self.source)  # 2
         first: int = (await consumer.beginning_offsets([self.source]))[self.source]
         if committed is None:
             committed = first

@@ -13,6 +13,7 @@ from service.errors import Fenced
 from service.kafka import consumer
 from service.kafka.embedded.broker import EmbeddedBroker
 from service.kafka.lane import Lane, LaneLost, Send, pass_over_fences
+from service.kafka.stable_offsets import OffsetFetchRequest_v7, committed
 from service.settings import KafkaSettings
 from tests.support.broker import create_topics, read_all
 
@@ -100,6 +101,31 @@ async def test_a_transaction_left_open_by_a_dead_owner_is_aborted_by_the_next(be
     assert (await new.open(bench.reader, lambda _: 0)).committed == 0
     await new.commit([bench.send(b"a")], 1)
     assert (await bench.visible(), await bench.committed()) == ([b"a"], 1)
+
+
+async def test_an_offset_whose_transaction_is_not_yet_through_is_waited_for(bench: Bench) -> None:
+    lane = bench.lane()
+    await lane.open(bench.reader, lambda _: 0)
+    await lane.commit([], 2)
+    await lane._producer.begin_transaction()
+    await lane._producer.send_offsets_to_transaction({bench.source: 5}, bench.group)
+    assert await bench.committed() == 2  # what aiokafka says meanwhile
+    stable = asyncio.create_task(committed(bench.reader, bench.group, bench.source))
+    await asyncio.sleep(0.3)
+    assert not stable.done()
+    await lane._producer.commit_transaction()
+    assert await stable == 5
+
+
+async def test_a_broker_that_knows_no_stable_offsets_is_asked_in_the_old_way(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OffsetFetchRequest_v7, "API_VERSION", 99)
+    assert await committed(bench.reader, bench.group, bench.source) is None
+    lane = bench.lane()
+    await lane.open(bench.reader, lambda _: 0)
+    await lane.commit([], 2)
+    assert await committed(bench.reader, bench.group, bench.source) == 2
 
 
 def after(real: Callable[..., Awaitable[Any]], seconds: float) -> Callable[..., Awaitable[Any]]:
