@@ -22,6 +22,8 @@ _SHRINK: Final = 20.0
 _MEMORY: Final = 10_000.0
 _USUAL_HALF_LIFE: Final = 86_400.0
 _GATE_HALF_LIFE: Final = 28_800.0
+_STILL: Final = 0.5
+"""Share (of logs) of what the long scale sees that the last minutes must still show."""
 _RATIO_SUMS: Final = 3  # traces, calls, cost
 _ALL_SUMS: Final = 5  # and reference, reference of output
 
@@ -43,7 +45,8 @@ class UnitCost:
     least one. Over exponential sums at two half-lives, x = log(num/den) and z = (x - mu) / s(w), where mu fades
     over days, and s(w)^2 is the larger of the variance seen at such traffic w and 0.07^2 + 1/w: what w traces
     can reveal at all. It speaks only if, beyond z, the excess X = sum of C (1 - e^-(x - mu - s)) since hours
-    exceeds a floor in dollars and some minutes of the usual spend.
+    exceeds a floor in dollars and some minutes of the usual spend. What the long scale sees counts only while the
+    short one still shows half of it: an incident that is over must not be told for hours.
 
     Does not work well when a workflow mixes tenants of very different size (their mix moves the ratio), when
     there are fewer than about 60 active windows to learn from, and for changes smaller than the mix's own
@@ -97,12 +100,18 @@ class UnitCost:
             return Score(0.0, self.params.z, gate_nanos=gate, ready=self._warm())
         best, factor, over = 0.0, "", 0.0
         ratios = _ratio_values(window)
+        present = [0.0] * len(_FACTORS)
         for h, recent in enumerate(self._recent):
             sums, _ = recent.peek(window.end, ratios, window.seconds)
             if h == 0:
                 over = self._excess_of(window, sums)
             for f, x in enumerate(_logs(sums)):
-                z = (x - self._level[h * len(_FACTORS) + f].mean) / self._scale(h, f, sums[0])
+                above = x - self._level[h * len(_FACTORS) + f].mean
+                if h == 0:
+                    present[f] = above
+                elif present[f] < _STILL * above:
+                    continue
+                z = above / self._scale(h, f, sums[0])
                 if z > best:
                     best, factor = z, _FACTORS[f]
         excess, _ = self._excess.peek(window.end, (over,), window.seconds)
