@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from operator import itemgetter
 from typing import Any, Final
 
 from datasketches import hll_sketch
@@ -170,18 +169,14 @@ class Delta:
 
     def _by_label(self) -> list[dict[str, list[int]]]:
         """Sums per value, for each dimension."""
-        found: list[dict[str, list[int]]] = [{} for _ in DIMENSIONS]
-        for combination, (calls, cost, tokens) in self.labels.items():
-            for sums, value in zip(found, combination, strict=True):
-                if value is None:
-                    continue
-                known = sums.get(value)
-                if known is None:
-                    sums[value] = [calls, cost, tokens]
-                else:
-                    known[_CALLS] += calls
-                    known[_COST] += cost
-                    known[_TOKENS] += tokens
+        found: list[dict[str, list[int]]] = []
+        for column in zip(*self.labels, strict=True):
+            if column.count(column[0]) == len(column):
+                # One value, as provider and team mostly have: the delta's own sums.
+                tokens = self.input_tokens + self.output_tokens
+                found.append({} if column[0] is None else {column[0]: [self.calls, self.cost_nanos, tokens]})
+            else:
+                found.append(_sums(column, self.labels.values()))
         return found
 
     def _live_traces(self) -> list[dict[str, Any]]:
@@ -197,6 +192,21 @@ class Delta:
             }
             for trace_id, trace in _ranked(self.traces)[:MAX_LIVE_TRACES]
         ]
+
+
+def _sums(column: Iterable[str | None], rows: Iterable[list[int]]) -> dict[str, list[int]]:
+    sums: dict[str, list[int]] = {}
+    for value, row in zip(column, rows, strict=True):
+        if value is None:
+            continue
+        known = sums.get(value)
+        if known is None:
+            sums[value] = row.copy()
+        else:
+            known[_CALLS] += row[_CALLS]
+            known[_COST] += row[_COST]
+            known[_TOKENS] += row[_TOKENS]
+    return sums
 
 
 def _breakdown(dimension: str, sums: dict[str, list[int]]) -> dict[str, Any]:
@@ -219,11 +229,10 @@ def _breakdown(dimension: str, sums: dict[str, list[int]]) -> dict[str, Any]:
 
 def _ranked(sums: dict[str, list[Any]]) -> list[tuple[str, list[Any]]]:
     """By falling cost, then falling calls, then name: the same order whatever the order of arrival."""
-    items = list(sums.items())
-    if len(items) > 1:
-        items.sort(key=itemgetter(0))
-        items.sort(key=lambda item: (item[1][_COST], item[1][_CALLS]), reverse=True)
-    return items
+    if len(sums) < 2:
+        return list(sums.items())
+    order = sorted([(-each[_COST], -each[_CALLS], name) for name, each in sums.items()])
+    return [(name, sums[name]) for _, _, name in order]
 
 
 def sketch(values: Iterable[str]) -> bytes:
