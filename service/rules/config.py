@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -64,7 +65,6 @@ class ConfigBook:
 
     records: Mapping[str, Control] = field(default_factory=lambda: MappingProxyType({}))
     offsets: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}), repr=False)
-    version: str = "defaults"
     _resolved: dict[tuple[str, str | None], WorkflowConfig] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -88,11 +88,12 @@ class ConfigBook:
         else:
             records[key] = read_control(key, value)
             offsets[key] = offset
-        return ConfigBook(
-            MappingProxyType(records),
-            MappingProxyType(offsets),
-            _version(records, max(offsets.values(), default=-1)),
-        )
+        return ConfigBook(MappingProxyType(records), MappingProxyType(offsets))
+
+    @cached_property
+    def version(self) -> str:
+        # When it is asked for: a worker that catches up with thousands of records wants that of the last book.
+        return _version(self.records, self.offset)
 
     @property
     def offset(self) -> int:
