@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
+from pathlib import Path
 
 import pytest
 
+from service.kafka.embedded.apache import ApacheKafka
 from tests.broker.ingest import Install, Installation, Published, Start, events, ingest_fixtures
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
@@ -90,3 +92,29 @@ async def test_workers_come_and_go_and_nothing_is_counted_twice(install: Install
     assert any(
         a == b for a, _, b in (line.partition(", remembering from ") for line in lines if line[0] != "0")
     )
+
+
+async def test_a_broker_that_is_killed_and_comes_back_loses_nothing(
+    tmp_path: Path, topic_prefix: str, start: Start
+) -> None:
+    broker = ApacheKafka(data_dir=tmp_path / "kafka")
+    if reason := broker.available():
+        pytest.skip(reason)
+    broker.start()
+    try:
+        here = Installation(broker.bootstrap, topic_prefix, tmp_path, {})
+        await here.create()
+        before, after = events(3_000), events(3_000, seed=2)
+        worker = start(here, session_timeout_ms=SESSION_MS)
+        await here.publish(before.records)
+        await here.until_calls(500)
+        broker.kill()
+        await asyncio.sleep(1.0)
+        broker.start()
+        await here.publish(after.records)
+        await here.until_read_up(worker, timeout_s=90)
+        outcome = await here.outcome()
+    finally:
+        broker.stop()
+    assert outcome.calls() == before.calls + after.calls
+    assert outcome.cost_nanos() == before.cost_nanos + after.cost_nanos
