@@ -26,6 +26,10 @@ class Totals:
     amount: int = 0
     last: dict[int, int] = field(default_factory=dict)
 
+    @staticmethod
+    def supersedes(old: Totals, new: Totals) -> bool:
+        return all(new.last.get(partition, -1) >= offset for partition, offset in old.last.items())
+
     def plus(self, partition: int, offset: int, amount: int) -> Totals:
         return Totals(self.calls + 1, self.amount + amount, {**self.last, partition: offset})
 
@@ -50,6 +54,7 @@ def declare(app: GuardedApp, options: dict[str, Any]) -> None:
         changelog=options["changelog"],
         partitions=options["partitions"],
         codec=TotalsCodec(),
+        supersedes=Totals.supersedes if options["supersedes"] else None,
     )
     guarded, pause_s = options["guarded"], options["pause_s"]
 

@@ -30,18 +30,20 @@ EVENTS = 3000
 KILLS = 3
 
 
-async def _publish(bootstrap: str, topic: str) -> dict[str, tuple[int, int]]:
-    """Write EVENTS events in transactions, some aborted; calls and amount by key, of the committed ones.
+async def _publish(
+    bootstrap: str, topic: str, events: int = EVENTS, seed: int = 7
+) -> dict[str, tuple[int, int]]:
+    """Write `events` events in transactions, some aborted; calls and amount by key, of the committed ones.
 
     A key keeps to one partition, as rollups of one workflow do.
     """
-    rng = random.Random(7)
+    rng = random.Random(seed)
     calls: Counter[str] = Counter()
     amounts: Counter[str] = Counter()
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, transactional_id=f"{topic}-load")
     await producer.start()
     try:
-        left = EVENTS
+        left = events
         while left:
             size, aborted = min(left, rng.randint(1, 60)), rng.random() < 0.2
             await producer.begin_transaction()
@@ -131,6 +133,7 @@ async def _options(broker: EmbeddedBroker, prefix: str, **more: Any) -> dict[str
         "partitions": PARTITIONS,
         "commit_lag_s": 1.0,
         "pause_s": 0.001,
+        "supersedes": True,
         **more,
     }
 
@@ -156,6 +159,37 @@ async def test_without_the_guard_the_same_counts_too_much(
     assert await _run_to_the_end(options, tmp_path / "log") == 0
     counted = await _totals(broker.bootstrap, options["changelog"])
     assert sum(calls for calls, _ in counted.values()) > sum(calls for calls, _ in published.values())
+
+
+async def test_a_worker_that_wakes_after_its_session_spoils_nothing(
+    broker: EmbeddedBroker, topic_prefix: str, tmp_path: Path
+) -> None:
+    options = await _options(broker, topic_prefix, guarded=True)
+    bootstrap, topic, log = broker.bootstrap, options["topic"], tmp_path / "log"
+    published = await _publish(bootstrap, topic)
+    ends = await end_offsets(bootstrap, topic, PARTITIONS)
+    with _worker({**options, "pause_s": 0.01}, log) as sleeper:
+        async with asyncio.timeout(60):
+            while await _written(bootstrap, options["changelog"]) < 100:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        sleeper.send_signal(signal.SIGSTOP)
+        with _worker(options, log) as successor:
+            async with asyncio.timeout(60):
+                while await committed_offsets(bootstrap, options["group"], topic) != ends:
+                    assert successor.poll() is None, _text(log)
+                    await asyncio.sleep(0.2)
+            successor.send_signal(signal.SIGKILL)
+        done = await _written(bootstrap, options["changelog"])
+        sleeper.send_signal(signal.SIGCONT)
+        async with asyncio.timeout(30):
+            while await _written(bootstrap, options["changelog"]) == done:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        sleeper.send_signal(signal.SIGKILL)
+    # What the next worker adds shows the table it has recovered.
+    more = await _publish(bootstrap, topic, events=100, seed=8)
+    assert await _run_to_the_end(options, log) == 0, _text(log)
+    expected = {key: (published[key][0] + more[key][0], published[key][1] + more[key][1]) for key in KEYS}
+    assert await _totals(bootstrap, options["changelog"]) == expected
 
 
 async def test_two_workers_share_the_partitions_and_one_leaves(

@@ -143,3 +143,37 @@ class TestAKeyDeletedAndSetAgain:
         with bench(ours=True) as our:
             assert await self._recover(our, b"\x010") == {"a": 0}
             assert our.fatal == []
+
+
+class TestAWorkerThatWokeLate:
+    """Suspended for longer than its session, a worker wakes and writes after its successor did. Faust recovers
+    what was written last."""
+
+    async def _recover(self, side: Bench, table: Any, *values: bytes) -> dict[str, Any]:
+        channel = table.changelog_topic.clone_using_queue(side.app.tables.changelog_queue)
+        key = b"a" if side.ours else b'"a"'
+        table.apply_changelog_batch(
+            [
+                await channel.decode(message(CHANGELOG, 0, offset, key, value))
+                for offset, value in enumerate(values)
+            ]
+        )
+        return dict(table.items())
+
+    async def test_sets_the_state_back_in_stock(self) -> None:
+        with bench(ours=False) as stock:
+            table = table_of(stock)
+            assert list((await self._recover(stock, table, b"10", b"25", b"11")).values()) == [11]
+
+    async def test_is_overruled_by_the_later_offset_in_ours(self) -> None:
+        with bench(ours=True) as our:
+            table = keyed_table(
+                our.app,
+                name="state",
+                changelog=CHANGELOG,
+                partitions=2,
+                codec=Versioned(),
+                supersedes=lambda old, new: new >= old,
+            )
+            recovered = await self._recover(our, table, b"\x0110", b"\x0125", b"\x0111")
+            assert (recovered, our.fatal) == ({"a": 25}, [])

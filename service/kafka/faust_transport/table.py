@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import faust
@@ -16,6 +16,9 @@ from faust.types import TP
 from .fuse import Fuse
 
 URL = "memory://"
+
+#: (old, new) -> whether a value read from the changelog may take the place of the one before it.
+Supersedes = Callable[[Any, Any], bool]
 
 
 class OwnedMemoryStore(memory.Store):
@@ -36,19 +39,22 @@ class OwnedMemoryStore(memory.Store):
         self._key_partition.clear()
 
     def apply_changelog_batch(self, batch: Iterable[Any], to_key: Any, to_value: Any) -> None:
-        """Apply recovered records in their order.
+        """Apply recovered records in their order; one that does not supersede what is here is left out.
 
         Faust's own applies deletions last and then drops a key that was set again to 0 or "". And its recovery
         only warns of what is raised here, and goes on without those records.
         """
+        supersedes: Supersedes | None = self.table.supersedes
         try:
             for event in batch:
                 key = to_key(event.key)
                 if event.message.value is None:
                     self.data.pop(key, None)
                     self._key_partition.pop(key, None)
-                else:
-                    self.data[key] = to_value(event.value)
+                    continue
+                value = to_value(event.value)
+                if supersedes is None or key not in self.data or supersedes(self.data[key], value):
+                    self.data[key] = value
                     self._key_partition[key] = event.message.partition
         except Exception as exc:
             fuse: Fuse = self.app.fuse
@@ -86,15 +92,18 @@ class ChangelogTopic(Topic):
 class KeyedTable(faust.Table):
     """A table of str keys and objects, kept in memory, with a named changelog and a given codec."""
 
-    def __init__(self, app: Any, *, codec: Codec | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, app: Any, *, codec: Codec | None = None, supersedes: Supersedes | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(app, **kwargs)
         self.codec = codec
+        self.supersedes = supersedes
         self.key_serializer = "raw"
         self.value_serializer = codec
 
     def info(self) -> Any:
         """What a clone of this table is made of."""
-        return {**super().info(), "codec": self.codec}
+        return {**super().info(), "codec": self.codec, "supersedes": self.supersedes}
 
     def _new_store(self) -> OwnedMemoryStore:
         return OwnedMemoryStore(
@@ -114,12 +123,26 @@ class KeyedTable(faust.Table):
         return ((key, value) for key, value in store.items() if store.partition_of(key) == partition)
 
 
-def keyed_table(app: Any, *, name: str, changelog: str, partitions: int, codec: Codec) -> KeyedTable:
+def keyed_table(
+    app: Any,
+    *,
+    name: str,
+    changelog: str,
+    partitions: int,
+    codec: Codec,
+    supersedes: Supersedes | None = None,
+) -> KeyedTable:
     """Declare a table on `app`: str keys, values of any type but bytes, which `codec` turns into bytes and back.
 
     `changelog` must exist, be compacted and have exactly `partitions` partitions, as many as the topic whose
     events write the table: a key's changelog record goes to the partition of the *event*, and Faust's assignor
     gives a worker partition n of both. Values are kept as they are: to change one, assign it again.
+
+    `supersedes(old, new)` guards recovery against a worker that was suspended for longer than its session: when
+    it wakes, its last writes follow those of its successor. Without transactions nothing fences it, but a value
+    that carries the source offset applied last tells which is later. Give the changelog a
+    `min.compaction.lag.ms` that covers the time until a key is written again, or compaction may keep the wrong
+    one; and delete no key, for a deletion says nothing of its age.
     """
     topic = ChangelogTopic(
         app,
@@ -138,6 +161,7 @@ def keyed_table(app: Any, *, name: str, changelog: str, partitions: int, codec: 
         partitions=partitions,
         changelog_topic=topic,
         codec=codec,
+        supersedes=supersedes,
         beacon=app.tables.beacon,
     )
     app.tables.add(table)
