@@ -75,7 +75,7 @@ class Incident(msgspec.Struct, array_like=True):
     def due(self, config: WorkflowConfig) -> float:
         """When time alone next changes this incident."""
         if self.status == "pending":
-            return self.last_seen + max(config.pending_s, FORGET_PENDING_S)
+            return _forgotten(self, config)
         return min(self.last_seen + config.resolve_s, self.last_sent + config.repeat_s)
 
 
@@ -103,6 +103,8 @@ def advance(
     (Incident or None, Transition or None)
         None when there is nothing (more) to remember; a resolved incident is returned once, with "resolved".
     """
+    if incident is not None and incident.status == "pending" and now >= _forgotten(incident, config):
+        incident = None  # also when a signal comes just now: a hold does not span a silence nobody looked at
     if signal is not None:
         if incident is None:
             incident = _open(signal, workflow, now)
@@ -111,20 +113,22 @@ def advance(
     if incident is None:
         return None, None
     if incident.status == "pending":
-        if signal is not None and now - incident.pending_since >= config.pending_s:
+        if signal is not None and now >= incident.pending_since + config.pending_s:
             incident.status = "firing"
             incident.fired = now
             return incident, _sent(incident, now, "fired")
-        if now - incident.last_seen >= max(config.pending_s, FORGET_PENDING_S):
-            return None, None
         return incident, None
-    if now - incident.last_seen >= config.resolve_s:
+    if signal is None and now >= incident.last_seen + config.resolve_s:
         incident.status = "resolved"
         incident.resolved = now
         return incident, _sent(incident, now, "resolved")
-    if now - incident.last_sent >= config.repeat_s:
+    if now >= incident.last_sent + config.repeat_s:
         return incident, _sent(incident, now, "repeated")
     return incident, None
+
+
+def _forgotten(incident: Incident, config: WorkflowConfig) -> float:
+    return incident.last_seen + max(config.pending_s, FORGET_PENDING_S)
 
 
 def _open(signal: Signal, workflow: str, now: float) -> Incident:

@@ -1,0 +1,239 @@
+"""The life of an incident, as tables and as a machine: fired once, repeated in time, resolved once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from service.rules.config import WorkflowConfig
+from service.rules.lifecycle import (
+    ACCEPT_AFTER_S,
+    FORGET_PENDING_S,
+    MAX_CULPRITS,
+    Incident,
+    Signal,
+    Transition,
+    advance,
+    fingerprint,
+)
+
+T = 1_767_225_600.0
+SIGNAL = Signal(
+    family="cost",
+    kind="retry_loop",
+    severity="critical",
+    detector="live_trace",
+    score=5.0,
+    threshold=4.0,
+    started=T - 3.0,
+    excess_nanos=1_000,
+    culprits=("t1",),
+)
+
+Step = tuple[float, bool, str | None]
+"""Seconds since T, whether a detector speaks, and what is expected: a transition, "none", or "gone"."""
+
+AT_ONCE = WorkflowConfig(pending_s=0.0, resolve_s=300.0, repeat_s=60.0)
+HELD = WorkflowConfig(pending_s=30.0, resolve_s=100.0, repeat_s=60.0)
+
+LIVES: dict[str, tuple[WorkflowConfig, list[Step]]] = {
+    "fires at once where nothing is held": (AT_ONCE, [(0, True, "fired"), (0, True, None), (10, True, None)]),
+    "is repeated every repeat_s while it fires": (
+        AT_ONCE,
+        [
+            (0, True, "fired"),
+            (59.9, True, None),
+            (60, True, "repeated"),
+            (119, True, None),
+            (120, True, "repeated"),
+        ],
+    ),
+    "is repeated by time alone": (AT_ONCE, [(0, True, "fired"), (60, False, "repeated"), (61, False, None)]),
+    "resolves once it has been gone for resolve_s": (
+        AT_ONCE,
+        [(0, True, "fired"), (50, True, None), (349.9, False, "repeated"), (350, False, "resolved")],
+    ),
+    "a word in time keeps it alive": (
+        AT_ONCE,
+        [(0, True, "fired"), (299, True, "repeated"), (598, True, "repeated"), (898, False, "resolved")],
+    ),
+    "does not resolve in the step in which a detector speaks": (
+        replace(AT_ONCE, resolve_s=0.0),
+        [(0, True, "fired"), (1, True, None), (2, True, None), (2, False, "resolved")],
+    ),
+    "resolving wins over repeating": (
+        replace(AT_ONCE, resolve_s=60.0),
+        [(0, True, "fired"), (60, False, "resolved")],
+    ),
+    "is pending until it has held": (
+        HELD,
+        [(0, True, None), (10, True, None), (29.9, True, None), (30, True, "fired"), (31, True, None)],
+    ),
+    "fires only on a word, not by time alone": (
+        HELD,
+        [(0, True, None), (31, False, None), (32, True, "fired")],
+    ),
+    "a blip is forgotten": (HELD, [(0, True, None), (60, False, "gone"), (61, True, None), (70, True, None)]),
+    "a hold does not span a silence that nobody looked at": (
+        HELD,
+        [(0, True, None), (5_000, True, None), (5_029, True, None), (5_030, True, "fired")],
+    ),
+    "nothing stays nothing": (AT_ONCE, [(0, False, "gone"), (10, False, "gone")]),
+}
+
+
+@pytest.mark.parametrize("name", LIVES)
+def test_a_life(name: str) -> None:
+    config, steps = LIVES[name]
+    incident: Incident | None = None
+    for at, speaks, expected in steps:
+        incident, transition = advance(incident, SIGNAL if speaks else None, "w", T + at, config)
+        if expected == "gone":
+            assert incident is None
+        else:
+            assert incident is not None
+        assert transition == (None if expected == "gone" else expected), f"at {at}"
+
+
+def test_what_is_due_by_time_alone_happens_then_and_not_before() -> None:
+    """The alarm clock and the decision agree to the last bit, or a desk would be woken for nothing."""
+    for start in (T, T + 0.1, T + 1 / 3, 1_700_000_000.123457):
+        for config in (AT_ONCE, HELD, WorkflowConfig(resolve_s=0.7, repeat_s=1.1, pending_s=0.3)):
+            incident, _ = advance(None, SIGNAL, "w", start, config)
+            for _ in range(6):
+                assert incident is not None
+                due = incident.due(config)
+                before = msgspec.convert(msgspec.to_builtins(incident), Incident)
+                _, early = advance(before, None, "w", due - 0.001, config)
+                assert early is None
+                incident, transition = advance(incident, None, "w", due, config)
+                if incident is None or transition == "resolved":
+                    break
+                assert transition == "repeated"
+            else:
+                assert incident is not None
+                assert incident.due(config) > due
+
+
+def test_the_loudest_word_is_kept_and_the_dollars_only_grow() -> None:
+    incident, _ = advance(None, SIGNAL, "w", T, AT_ONCE)
+    louder = replace(
+        SIGNAL, detector="unit_cost", score=9.0, threshold=6.0, excess_nanos=500, culprits=("t2",)
+    )
+    incident, _ = advance(incident, louder, "w", T + 1, AT_ONCE)
+    incident, _ = advance(incident, replace(SIGNAL, score=1.0, culprits=("t1", "t3")), "w", T + 2, AT_ONCE)
+    assert incident is not None
+    assert (incident.detector, incident.score, incident.threshold) == ("unit_cost", 9.0, 6.0)
+    assert incident.excess_nanos == 1_000
+    assert incident.culprits == ["t1", "t2", "t3"]
+    assert incident.started == SIGNAL.started
+    assert incident.kind == "retry_loop"
+
+
+def test_culprits_are_few_however_many_are_named() -> None:
+    many = replace(SIGNAL, culprits=tuple(f"t{i}" for i in range(40)))
+    incident, _ = advance(None, many, "w", T, AT_ONCE)
+    more = replace(SIGNAL, culprits=tuple(f"u{i}" for i in range(40)))
+    incident, _ = advance(incident, more, "w", T + 1, AT_ONCE)
+    assert incident is not None
+    assert len(incident.culprits) == MAX_CULPRITS
+
+
+def test_the_baseline_stands_still_for_a_day_and_no_longer() -> None:
+    incident, _ = advance(None, SIGNAL, "w", T, AT_ONCE)
+    assert incident is not None
+    assert incident.holds_baseline(SIGNAL.started + ACCEPT_AFTER_S - 1)
+    assert not incident.holds_baseline(SIGNAL.started + ACCEPT_AFTER_S)
+
+
+def test_a_fingerprint_tells_workflow_kind_and_start() -> None:
+    known = fingerprint("w", "retry_loop", T)
+    assert known == fingerprint("w", "retry_loop", T)
+    assert len({known, fingerprint("v", "retry_loop", T), fingerprint("w", "launch", T)}) == 3
+    assert fingerprint("w", "retry_loop", T + 0.001) != known
+    assert fingerprint("a", "b\0c", T) == fingerprint("a\0b", "c", T), "labels hold no control characters"
+
+
+class Life(RuleBasedStateMachine):
+    """One workflow's incidents of one family under any words and any passage of time."""
+
+    @initialize(
+        pending=st.sampled_from([0.0, 10.0, 120.0]),
+        resolve=st.sampled_from([0.0, 30.0, 300.0]),
+        repeat=st.sampled_from([1.0, 60.0, 3_600.0]),
+    )
+    def begin(self, pending: float, resolve: float, repeat: float) -> None:
+        self.config = WorkflowConfig(pending_s=pending, resolve_s=resolve, repeat_s=repeat)
+        self.now = T
+        self.incident: Incident | None = None
+        self.twin: Incident | None = None
+        self.sent: list[tuple[float, Transition, int]] = []
+        self.spoken: float | None = None
+        self.held_since: float | None = None
+        self.firing = False
+
+    @rule(seconds=st.sampled_from([0.0, 0.5, 5.0, 9.9, 61.0, 301.0]) | st.floats(0.0, 10_000.0))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        self._advance(None)
+
+    @rule(
+        seconds=st.sampled_from([0.0, 1.0, 10.0]), score=st.floats(0.0, 100.0), excess=st.integers(0, 10**12)
+    )
+    def a_detector_speaks(self, seconds: float, score: float, excess: int) -> None:
+        self.now += seconds
+        self._advance(replace(SIGNAL, score=score, excess_nanos=excess, started=self.now - 1.0))
+
+    def _advance(self, signal: Signal | None) -> None:
+        was = None if self.incident is None else self.incident.fingerprint
+        silent_for = self.now - self.spoken if self.spoken is not None else 0.0
+        self.incident, transition = advance(self.incident, signal, "w", self.now, self.config)
+        self.twin, again = advance(self.twin, signal, "w", self.now, self.config)
+        assert self.twin == self.incident, "the same inputs give the same incident"
+        assert transition == again
+        self.spoken = self.now if signal is not None else self.spoken
+        if transition == "fired":
+            assert not self.firing, "never twice without a resolution in between"
+            assert signal is not None, "only on a word"
+            self.firing = True
+            self.sent = []
+        elif transition is not None:
+            assert self.firing
+            assert self.incident is not None
+            assert self.incident.fingerprint == was
+            previous_at, _, previous = self.sent[-1]
+            assert self.incident.sequence == previous + 1
+            if transition == "repeated":
+                assert self.now - previous_at >= self.config.repeat_s - 1e-6
+        if transition == "resolved":
+            assert signal is None
+            assert silent_for >= self.config.resolve_s - 1e-6
+            self.firing = False
+        if transition is not None:
+            assert self.incident is not None
+            self.sent.append((self.now, transition, self.incident.sequence))
+        if transition == "resolved":
+            self.incident = self.twin = None
+
+    @invariant()
+    def what_is_remembered_fits_what_was_said(self) -> None:
+        if not hasattr(self, "config"):
+            return
+        assert self.firing == (self.incident is not None and self.incident.status == "firing")
+        if self.incident is not None:
+            assert self.incident.status != "resolved"
+            assert self.incident.due(self.config) >= self.now or self.config.resolve_s == 0.0
+            assert (self.incident.sequence > 0) == self.firing
+            assert self.incident.last_seen <= self.now
+            assert self.incident.pending_since >= T
+        if self.incident is not None and self.incident.status == "pending":
+            assert self.now - self.incident.last_seen < max(self.config.pending_s, FORGET_PENDING_S)
+
+
+TestLife = Life.TestCase
+TestLife.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
