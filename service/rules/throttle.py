@@ -44,6 +44,8 @@ class ActiveThrottle(msgspec.Struct, array_like=True):
     sequence: int
     expires: float
     mode: str
+    renew: float = 0.0
+    """When to send it again if its incident still fires."""
 
 
 def throttle(
@@ -69,9 +71,10 @@ def throttle(
     commands = []
     for scope in _scopes(rule, alert):
         present = active.get(scope.key)
-        if present is not None and present.expires - now > RENEW_BEFORE_S and present.mode == rule.mode:
+        if present is not None and now < present.renew and present.mode == rule.mode:
             continue
-        sequence = max(round(now * 1e6), present.sequence + 1 if present else 0)
+        # One more than a release of the same instant has: it is what happens last.
+        sequence = max(round(now * 1e6), present.sequence if present else 0) + 1
         commands.append(
             ThrottleCommand(
                 command_id=_command_id(alert.fingerprint, scope, sequence),
@@ -116,6 +119,7 @@ def release(
 
 def activate(command: ThrottleCommand) -> ActiveThrottle:
     """What is remembered of a command that was sent."""
+    expires = command.expires_at.timestamp()
     return ActiveThrottle(
         kind=command.scope.kind,
         value=command.scope.value,
@@ -123,8 +127,9 @@ def activate(command: ThrottleCommand) -> ActiveThrottle:
         command_id=command.command_id,
         fingerprint=command.alert_fingerprint or "",
         sequence=command.sequence,
-        expires=command.expires_at.timestamp(),
+        expires=expires,
         mode=command.mode,
+        renew=expires - min(RENEW_BEFORE_S, (expires - command.issued_at.timestamp()) / 2),
     )
 
 
@@ -151,7 +156,12 @@ def _scopes(rule: Rule, alert: Alert) -> list[Scope]:
     match rule.scope:
         case "narrowest":
             # Evidence names traces only where traces are to blame: then they are all that needs to stop.
-            return traces or _dominant(alert.evidence, alert.workflow) or [workflow]
+            return (
+                traces
+                or _dominant("customer", alert.evidence, alert.workflow)
+                or _dominant("api_key", alert.evidence, alert.workflow)
+                or [workflow]
+            )
         case "trace":
             return traces
         case "workflow":
@@ -159,15 +169,13 @@ def _scopes(rule: Rule, alert: Alert) -> list[Scope]:
         case "team":
             return [Scope(kind="team", value=alert.team)] if alert.team else []
         case kind:
-            return [s for s in _dominant(alert.evidence, alert.workflow) if s.kind == kind]
+            return _dominant(kind, alert.evidence, alert.workflow)
 
 
-def _dominant(evidence: Evidence, workflow: str) -> list[Scope]:
-    kinds: dict[str, ScopeKind] = {"customer": "customer", "api_key": "api_key", "model": "model"}
-    for dimension in ("customer", "api_key"):
-        for item in evidence.top:
-            if item.dimension == dimension and item.share >= DOMINANT_SHARE:
-                return [Scope(kind=kinds[dimension], value=item.value, workflow=workflow)]
+def _dominant(kind: ScopeKind, evidence: Evidence, workflow: str) -> list[Scope]:
+    for item in evidence.top:
+        if item.dimension == kind and item.share >= DOMINANT_SHARE:
+            return [Scope(kind=kind, value=item.value, workflow=workflow)]
     return []
 
 
