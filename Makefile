@@ -43,8 +43,11 @@ fuzz: setup ## The property tests again, with many more examples (an hour or so)
 schemas: setup ## Write schemas/json and the tables of docs/wire-format.md again from the models
 	$(BIN)/python -m schemas.generate && $(BIN)/python -m schemas.document
 
-lock: setup ## Write requirements.lock again from pyproject.toml
-	$(BIN)/uv pip compile --universal --python-version 3.11 --extra dev --generate-hashes --no-header --no-annotate --quiet pyproject.toml -o requirements.lock
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
+lock: setup ## Write the lock files again from pyproject.toml: for work, for the image, and to build the wheel
+	$(LOCK) --extra dev pyproject.toml -o requirements.lock
+	$(LOCK) --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
+	echo hatchling | $(LOCK) --constraint requirements.lock - -o requirements-build.lock
 
 clean: ## Remove everything the targets made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
