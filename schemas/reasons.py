@@ -60,8 +60,6 @@ class Reason(StrEnum):
     """`output_tokens` counts all output, reasoning included."""
     CHARGE_WITHOUT_COST = "charge_without_cost"
     """A charge that is not a call has no list price: the gateway must say what it cost."""
-    CODEC = "codec"
-    """The broker's record batch could not be decompressed or decoded."""
 
 
 MAX_PATH: Final = 200

@@ -46,7 +46,7 @@ def test_every_field_of_an_event_and_every_topic_is_in_a_table() -> None:
 
 
 def test_a_table_that_is_stale_is_written_again() -> None:
-    spoiled = TEXT.replace("| `codec` |", "| `kodek` |")
+    spoiled = TEXT.replace("| `too_deep` |", "| `two_deep` |")
     assert spoiled != TEXT
     assert render(spoiled) == TEXT
 

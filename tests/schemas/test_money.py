@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.money import MAX_DIGITS, MAX_USD, NANOS_PER_USD, decimal_usd, format_usd, nanos, usd
@@ -40,7 +40,6 @@ def test_nanos_survive_being_dollars(amount: int) -> None:
     assert nanos(usd(amount)) == amount
 
 
-@settings(max_examples=500)
 @given(st.floats(0, 1e6))
 def test_a_float_is_read_as_it_was_printed(cost: float) -> None:
     amount = decimal_usd(cost)
@@ -48,7 +47,6 @@ def test_a_float_is_read_as_it_was_printed(cost: float) -> None:
     assert decimal_usd(repr(cost) if cost else "0") == amount
 
 
-@settings(max_examples=500)
 @given(
     whole=st.integers(0, 10**9),
     decimals=st.text("0123456789", max_size=36),

@@ -97,7 +97,7 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 @given(name=st.sampled_from(NAMES), data=st.data(), value=json_values)
 def test_any_value_in_any_field_is_refused_or_lies_within_the_contract(
     name: str, data: st.DataObject, value: Any
@@ -111,7 +111,7 @@ def test_any_value_in_any_field_is_refused_or_lies_within_the_contract(
         assert Draft202012Validator(json_schema(model)).is_valid(orjson.loads(orjson.dumps(document)))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_at_all_are_refused_or_read(data: bytes) -> None:
     with pytest.raises(Refused):
@@ -121,7 +121,7 @@ def test_any_bytes_at_all_are_refused_or_read(data: bytes) -> None:
 pairs = st.lists(st.tuples(st.text('ab":\\ \n{', max_size=3), json_values), max_size=5)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None)
 @given(
     pairs=pairs,
     ascii_only=st.booleans(),

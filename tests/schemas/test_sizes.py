@@ -55,6 +55,6 @@ def test_a_caller_may_bound_what_it_reads() -> None:
 def test_a_dead_letter_keeps_the_largest_event() -> None:
     value = padded(MAX_BYTES)
     letter = DeadLetter.of(
-        "t", 0, 1, Refused(Reason.CODEC, "x"), timestamp_ms=0, key=b"k" * MAX_BYTES, value=value
+        "t", 0, 1, Refused(Reason.TOO_LARGE, "x"), timestamp_ms=0, key=b"k" * MAX_BYTES, value=value
     )
     assert decode(DeadLetter, letter.to_json()).value == value
