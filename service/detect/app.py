@@ -35,7 +35,7 @@ class StateCodec(Codec):
         self._soft, self._hard = soft_bytes, hard_bytes
 
     def _dumps(self, state: WorkflowState) -> bytes:
-        encoded = state_codec.encode(state)
+        encoded = state_codec.encode(state, soft=self._soft, hard=self._hard)
         metrics.DETECT_STATE_BYTES.observe(len(encoded))
         return encoded
 

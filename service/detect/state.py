@@ -10,11 +10,18 @@ import msgspec
 from detectors.protocol import Detector
 from detectors.registry import DETECTORS
 from schemas.rollups import BUCKET_SECONDS, Rollup
+from service.errors import StateTooLarge
 from service.rules.config import WorkflowConfig
 from service.rules.lifecycle import Incident
 from service.rules.throttle import ActiveThrottle
 
 VERSION: Final = 1
+WIDE: Final = 2
+"""The same schema as JSON: for money beyond 64 bits, which MessagePack has no room for."""
+SOFT_BYTES: Final = 16_384
+"""Beyond this an encoded state sheds evidence."""
+HARD_BYTES: Final = 65_536
+"""Beyond this it is refused: a value over Kafka's 1 MB would kill the worker again and again."""
 RING: Final = 30
 """Buckets kept, 10 s each: late events still find theirs, and alerts find their last minutes."""
 MAX_TRACES: Final = 64
@@ -50,6 +57,11 @@ class Bucket(msgspec.Struct, array_like=True):
     def traces(self) -> float:
         """Distinct traces plus calls without one."""
         return self.traced + self.untraced
+
+    def forget_names(self) -> None:
+        """Drop the sketch. The traces counted so far stay counted; those that come again count twice."""
+        self.untraced += round(self.traced)
+        self.sketch, self.traced = b"", 0.0
 
     def add(self, rollup: Rollup) -> None:
         self.calls += rollup.calls
@@ -106,6 +118,10 @@ class WorkflowState(msgspec.Struct):
         one twice.
     now : float
         Latest event time seen, epoch seconds. Never goes back.
+    over : dict of str to float
+        Per family when its last incident was resolved: the next one begins after it.
+    shares_cost, older_shares_cost : int
+        All spend of the time that `shares` and `older_shares` are of, that without a label too.
     """
 
     workflow: str
@@ -124,6 +140,9 @@ class WorkflowState(msgspec.Struct):
     incidents: dict[str, Incident] = {}
     throttles: dict[str, ActiveThrottle] = {}
     detectors: dict[str, Detector] = {}
+    over: dict[str, float] = {}
+    shares_cost: int = 0
+    older_shares_cost: int = 0
     tuned_by: WorkflowConfig | None = None
     """The configuration the detectors were last tuned by; not stored."""
 
@@ -151,18 +170,68 @@ class _Stored(msgspec.Struct, array_like=True):
     incidents: dict[str, Incident]
     throttles: dict[str, ActiveThrottle]
     detectors: dict[str, Any]
+    over: dict[str, float] = {}
+    shares_cost: int = 0
+    older_shares_cost: int = 0
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(_Stored)
+_DECODERS: Final[dict[int, msgspec.msgpack.Decoder[_Stored] | msgspec.json.Decoder[_Stored]]] = {
+    VERSION: msgspec.msgpack.Decoder(_Stored),
+    WIDE: msgspec.json.Decoder(_Stored),
+}
+_LESS: Final = ((16, 4), (4, 1), (0, 0))
+"""Traces (the culprits come on top) and values per dimension that are kept, one step of need after the other."""
 
 
 class UnreadableState(ValueError):
     """Bytes that no version of the codec wrote."""
 
 
-def encode(state: WorkflowState) -> bytes:
-    """State to bytes: one version byte, then MessagePack."""
+def encode(state: WorkflowState, *, soft: int = SOFT_BYTES, hard: int = HARD_BYTES) -> bytes:
+    """State to bytes: one version byte, then MessagePack.
+
+    A state larger than `soft` bytes is made smaller first, as far as that helps: see `shed`.
+
+    Raises
+    ------
+    StateTooLarge
+        It is larger than `hard` all the same.
+    """
+    data = _encoded(state)
+    for traces, values in _LESS:
+        if len(data) <= soft:
+            return data
+        shed(state, traces, values)
+        data = _encoded(state)
+    if len(data) > hard:
+        raise StateTooLarge(f"{state.workflow}: {len(data)} bytes of state, at most {hard} are kept")
+    return data
+
+
+def shed(state: WorkflowState, traces: int = _LESS[0][0], values: int = _LESS[0][1]) -> None:
+    """Drop the least valuable evidence: cheap traces, small shares, names in buckets that wait long.
+
+    Money, counts, incidents, throttles and what the detectors learnt stay as they are.
+    """
+    culprits = {culprit for incident in state.incidents.values() for culprit in incident.culprits}
+    ranked = sorted(state.traces.values(), key=lambda t: (-t.cost_nanos, t.trace_id))
+    kept = {t.trace_id for t in ranked[:traces]} | culprits
+    state.traces = {t.trace_id: t for t in state.traces.values() if t.trace_id in kept}
+    state.ended = state.ended[:traces]
+    for shares in (state.shares, state.older_shares):
+        for dimension, found in shares.items():
+            ranking = sorted(found.items(), key=lambda item: (-item[1][1], item[0]))
+            shares[dimension] = dict(ranking[:values])
+    for bucket in state.buckets[:-3]:
+        if bucket.sketch:
+            bucket.forget_names()
+    if not traces:
+        for trace in state.traces.values():
+            trace.customer = trace.model = None
+
+
+def _encoded(state: WorkflowState) -> bytes:
     stored = _Stored(
         state.workflow,
         state.team,
@@ -180,8 +249,14 @@ def encode(state: WorkflowState) -> bytes:
         state.incidents,
         state.throttles,
         {name: detector.dump() for name, detector in state.detectors.items()},
+        state.over,
+        state.shares_cost,
+        state.older_shares_cost,
     )
-    return bytes((VERSION,)) + _ENCODER.encode(stored)
+    try:
+        return bytes((VERSION,)) + _ENCODER.encode(stored)
+    except OverflowError:
+        return bytes((WIDE,)) + msgspec.json.encode(stored)
 
 
 def decode(data: bytes) -> WorkflowState:
@@ -194,15 +269,16 @@ def decode(data: bytes) -> WorkflowState:
     UnreadableState
         Unknown version, or not of the schema.
     """
-    if not data or data[0] != VERSION:
+    decoder = _DECODERS.get(data[0]) if data else None
+    if decoder is None:
         raise UnreadableState(f"state version {data[0] if data else 'none'}, this release reads {VERSION}")
     try:
-        stored = _DECODER.decode(memoryview(data)[1:])
+        stored = decoder.decode(memoryview(data)[1:])
         detectors = {
             name: kind.load(stored.detectors[name], None) if name in stored.detectors else kind(None)  # type: ignore[call-arg]
             for name, kind in DETECTORS.items()
         }
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UnreadableState(str(error)) from None
     return WorkflowState(
         workflow=stored.workflow,
@@ -221,6 +297,9 @@ def decode(data: bytes) -> WorkflowState:
         incidents=stored.incidents,
         throttles=stored.throttles,
         detectors=detectors,
+        over=stored.over,
+        shares_cost=stored.shares_cost,
+        older_shares_cost=stored.older_shares_cost,
     )
 
 
