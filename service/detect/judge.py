@@ -11,7 +11,7 @@ from detectors.protocol import Contribution, Score, Window
 from detectors.unit_cost import UnitCost, UnitCostParams
 from schemas.alerts import Kind
 from schemas.money import nanos
-from schemas.rollups import BUCKET_SECONDS
+from schemas.rollups import BUCKET_SECONDS, Rollup
 from service.detect.state import Bucket, WorkflowState
 from service.rules.config import WorkflowConfig
 from service.rules.lifecycle import Signal
@@ -66,12 +66,14 @@ def window_of(state: WorkflowState, bucket: Bucket, *, finished: bool = False) -
 
 
 def window_since(state: WorkflowState, since: float, until: float) -> Window:
-    """Everything from one instant to another as one window, from what the ring still holds."""
+    """Everything from one instant to another as one window, or as much of that as the ring still holds."""
     start = float(int(since) // BUCKET_SECONDS * BUCKET_SECONDS)
+    if state.buckets:
+        start = max(start, float(state.buckets[0].start))
     held = [b for b in state.buckets if b.start >= start]
     return Window(
         start=start,
-        seconds=max(until - start, 1.0),
+        seconds=max(until - start, float(BUCKET_SECONDS)),
         calls=sum(b.calls for b in held),
         cost_nanos=sum(b.cost for b in held),
         traces=sum(b.traces for b in held),
@@ -111,6 +113,18 @@ def signals(state: WorkflowState, window: Window, config: WorkflowConfig) -> lis
             )
         )
     return found
+
+
+def late_signals(state: WorkflowState, rollup: Rollup, config: WorkflowConfig) -> list[Signal]:
+    """What is going on in the traces of a rollup whose bucket was judged without it: their dollars are real."""
+    if not config.enabled or not rollup.live_traces:
+        return []
+    start = rollup.bucket_start.timestamp()
+    live = [state.traces[t.trace_id] for t in rollup.live_traces if t.trace_id in state.traces]
+    usual = _expected(state).rate(start)
+    window = Window(start, float(BUCKET_SECONDS), 0, 0, 0.0, live=live, usual_nanos_per_s=usual)
+    score = _live(state).score(window)
+    return [_live_signal(state, window, score)] if score.speaks else []
 
 
 def explain(state: WorkflowState, window: Window) -> Sequence[Contribution]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from schemas.alerts import Alert
 from schemas.rollups import BUCKET_SECONDS, Rollup
 from schemas.throttles import ThrottleCommand
-from service.detect.judge import signals, tune, window_of
+from service.detect.judge import late_signals, signals, tune, window_of
 from service.detect.merge import end_idle_traces, merge
 from service.detect.report import report
 from service.detect.state import TRACE_IDLE_S, Bucket, WorkflowState
 from service.rules.config import ConfigBook, WorkflowConfig
-from service.rules.lifecycle import Family, Signal, Transition, advance
+from service.rules.lifecycle import Family, Incident, Signal, Transition, advance
 from service.rules.throttle import activate, release, throttle
 
 _FAMILIES: Final[tuple[Family, ...]] = ("cost", "volume")
@@ -59,8 +59,11 @@ def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Eff
     effects = Effects()
     if isinstance(record, Rollup):
         bucket = merge(state, record)
-        if bucket is not None and not bucket.closed:
-            _move(state, signals(state, window_of(state, bucket), config), bucket.cost, config, book, effects)
+        if bucket is None or bucket.closed:
+            found, cost = late_signals(state, record, config), record.cost_nanos
+        else:
+            found, cost = signals(state, window_of(state, bucket), config), bucket.cost
+        _move(state, found, cost, config, book, effects)
     else:
         state.now = max(state.now, record.watermark)
         end_idle_traces(state, record.watermark)
@@ -83,7 +86,9 @@ def due(state: WorkflowState, book: ConfigBook) -> float:
         return 0.0
     times = [float(b.end) for b in state.buckets if not b.closed]
     times += [incident.due(config) for incident in state.incidents.values()]
-    times += [throttle.expires for throttle in state.throttles.values()]
+    if state.throttles:
+        firing = {i.fingerprint for i in state.incidents.values() if i.status == "firing"}
+        times += [t.renew if t.fingerprint in firing else t.expires for t in state.throttles.values()]
     if not times and state.traces:  # with anything else to wait for, idle traces are seen then
         times.append(min(t.last for t in state.traces.values()) + TRACE_IDLE_S)
     return min(times, default=NEVER)
@@ -113,15 +118,31 @@ def _move(
         before = state.incidents.get(family)
         if before is None and signal is None:
             continue
+        if signal is not None:
+            signal = _placed(state, signal)
+        culprits = len(before.culprits) if before is not None else 0
         incident, transition = advance(before, signal, state.workflow, state.now, config)
         if incident is None:
             state.incidents.pop(family, None)
             continue
-        if before is None:
+        if incident is not before:
             incident.cost_before = state.totals.cost - _cost_since(state, incident.started, cost_of_bucket)
         state.incidents[family] = incident
         if transition is not None:
             _tell(state, family, transition, book, effects)
+        elif incident.status == "firing" and (len(incident.culprits) > culprits or _lapsing(state, incident)):
+            # Neither a new culprit nor a throttle that ends waits until the alert is due again.
+            _throttle(state, incident, report(state, incident, book.version), book, effects)
+
+
+def _placed(state: WorkflowState, signal: Signal) -> Signal:
+    """The signal, begun no earlier than its spend is known, nor than the last incident of its family was over."""
+    started = signal.started
+    if state.buckets:
+        started = max(started, float(state.buckets[0].start))
+    if signal.family in state.over:
+        started = max(started, state.over[signal.family] + 0.001)
+    return signal if started == signal.started else replace(signal, started=started)
 
 
 def _tell(
@@ -131,16 +152,36 @@ def _tell(
     alert = report(state, incident, book.version)
     if transition == "resolved":
         del state.incidents[family]
+        state.over[family] = state.now
+        # What it did is not what a trace of this workflow usually does.
+        state.ended = [t for t in state.ended if t.trace_id not in incident.culprits]
         mine = [t for t in state.throttles.values() if t.fingerprint == incident.fingerprint]
         effects.throttles += release(mine, state.now, f"{incident.kind} is over", book.version)
         state.throttles = {k: t for k, t in state.throttles.items() if t not in mine}
-    elif book.throttles_on:
-        for command in throttle(book.rules, alert, state.throttles, state.now):
-            state.throttles[command.scope.key] = activate(command)
-            incident.throttle = command.command_id
-            effects.throttles.append(command)
+    else:
+        _throttle(state, incident, alert, book, effects)
         alert = alert.model_copy(update={"throttle": incident.throttle})
     effects.alerts.append(alert)
+
+
+def _lapsing(state: WorkflowState, incident: Incident) -> bool:
+    return any(
+        t.renew <= state.now and t.fingerprint == incident.fingerprint for t in state.throttles.values()
+    )
+
+
+def _throttle(
+    state: WorkflowState, incident: Incident, alert: Alert, book: ConfigBook, effects: Effects
+) -> None:
+    if not book.throttles_on:
+        return
+    for command in throttle(book.rules, alert, state.throttles, state.now):
+        state.throttles[command.scope.key] = activate(command)
+        incident.throttle = command.command_id
+        effects.throttles.append(command)
+    for present in state.throttles.values():
+        if present.fingerprint == incident.fingerprint and present.renew <= state.now:
+            present.renew = present.expires  # nothing asks for it any more: it ends by itself
 
 
 def _cost_since(state: WorkflowState, started: float, at_least: int) -> int:
