@@ -68,7 +68,9 @@ def _add_shares(state: WorkflowState, rollup: Rollup) -> None:
     if state.now - state.shares_since >= _SHARES_S:
         lately = state.now - state.shares_since < 2 * _SHARES_S
         state.older_shares, state.shares = (state.shares if lately else {}), {}
+        state.older_shares_cost, state.shares_cost = (state.shares_cost if lately else 0), 0
         state.shares_since = state.now
+    state.shares_cost += rollup.cost_nanos
     for breakdown in rollup.by_dimension:
         values = state.shares.setdefault(breakdown.dimension, {})
         for item in breakdown.top:
@@ -102,6 +104,7 @@ def _add_traces(state: WorkflowState, rollup: Rollup, last: float) -> None:
         trace.calls += live.calls
         trace.cost_nanos += live.cost_nanos
         trace.max_input_tokens = max(trace.max_input_tokens, live.max_input_tokens)
+        trace.started = min(trace.started, rollup.bucket_start.timestamp())
         trace.last = max(trace.last, last)
         trace.customer = trace.customer or live.customer
         trace.model = live.model or trace.model

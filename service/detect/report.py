@@ -9,7 +9,8 @@ from typing import Final, cast
 
 from detectors.protocol import Contribution
 from schemas.alerts import Alert, DimensionEvidence, Driver, Evidence, Factor, TraceEvidence, Verdict
-from schemas.money import format_usd
+from schemas.base import MAX_INT
+from schemas.money import NANOS_PER_USD, format_usd, usd
 from schemas.rollups import Dimension
 from service.detect.judge import explain, recent_rate, usual_rate, window_since
 from service.detect.merge import shares_of
@@ -17,6 +18,8 @@ from service.detect.state import WorkflowState
 from service.rules.lifecycle import Incident
 
 _DAY_S: Final = 86_400
+MAX_NANOS: Final = MAX_INT // 16
+"""Half a billion dollars: beyond it an alert says this much, so that no sum of its numbers leaves 64 bits."""
 _TOP_PER_DIMENSION: Final = 2
 _WORDS: Final = {
     "traces": "traces",
@@ -31,14 +34,15 @@ _WORDS: Final = {
 def report(state: WorkflowState, incident: Incident, config_version: str) -> Alert:
     """The present state of an incident, from the state of its workflow. Every number comes from the record."""
     now = max(state.now, incident.last_sent)
-    window = window_since(state, incident.started, max(now, incident.started + 1.0))
-    cost = max(incident_cost(state, incident), 0)
+    window = window_since(state, incident.started, now)
+    cost = _bounded(max(incident_cost(state, incident), 0))
     usual = usual_rate(state, incident.started)
-    expected = round(usual * max(now - incident.started, 1.0))
-    contributions = _scaled(explain(state, window), cost - expected)
-    rate = max(
-        recent_rate(state), window.cost_nanos / window.seconds if incident.status != "resolved" else 0.0
-    )
+    expected = _bounded(round(usual * max(now - incident.started, 1.0)))
+    contributions = _fitted(explain(state, window), cost - expected)
+    rate = recent_rate(state)
+    if incident.status != "resolved":
+        rate = max(rate, window.cost_nanos / window.seconds)
+    today = state.day_cost if state.day == int(now) // _DAY_S else 0
     evidence = _evidence(state, incident)
     return Alert(
         fingerprint=incident.fingerprint,
@@ -55,8 +59,8 @@ def report(state: WorkflowState, incident: Incident, config_version: str) -> Ale
         summary=_sentence(state, incident, contributions, evidence, rate, usual, cost, now),
         cost_nanos=cost,
         expected_nanos=expected,
-        excess_nanos=incident.excess_nanos,
-        projected_nanos=max(state.day_cost, 0) + round(rate * (_DAY_S - now % _DAY_S)),
+        excess_nanos=_bounded(incident.excess_nanos),
+        projected_nanos=_bounded(max(today, 0) + round(rate * (_DAY_S - now % _DAY_S))),
         drivers=[
             Driver(factor=cast(Factor, c.factor), share_nanos=c.share_nanos, before=c.before, after=c.after)
             for c in contributions
@@ -73,19 +77,29 @@ def incident_cost(state: WorkflowState, incident: Incident) -> int:
     return state.totals.cost - incident.cost_before
 
 
-def _scaled(contributions: Sequence[Contribution], change: int) -> list[Contribution]:
-    """Shares that add up to the alert's own change: the window is bucket-aligned, the incident is not."""
-    total = sum(c.share_nanos for c in contributions)
-    if not contributions or total == 0:
+def _bounded(nanos: int) -> int:
+    """What an alert can say: a gateway that takes micro-dollars for dollars must not stop the watch."""
+    return max(-MAX_NANOS, min(nanos, MAX_NANOS))
+
+
+def _fitted(contributions: Sequence[Contribution], change: int) -> list[Contribution]:
+    """Shares that add up to the alert's own change: the window is bucket-aligned and short, the incident is not.
+
+    They are scaled where the window tells the same story, with the same sign and no two large shares that cancel
+    each other out; else what is left over goes to the largest share that has the change's sign.
+    """
+    shares = [c.share_nanos for c in contributions]
+    total = sum(shares)
+    if not shares or total == 0 or max(map(abs, shares)) > MAX_NANOS:
         return []
-    scaled = [
-        Contribution(c.factor, round(c.share_nanos * change / total), c.before, c.after)
-        for c in contributions
+    if (total > 0) == (change > 0) and 10 * abs(total) >= sum(map(abs, shares)):
+        shares = [share * change // total for share in shares]
+    at = max(range(len(shares)), key=lambda i: shares[i] if change >= 0 else -shares[i])
+    shares[at] += change - sum(shares)
+    fitted = [
+        Contribution(c.factor, s, c.before, c.after) for c, s in zip(contributions, shares, strict=True)
     ]
-    slack = change - sum(c.share_nanos for c in scaled)
-    first = scaled[0]
-    scaled[0] = Contribution(first.factor, first.share_nanos + slack, first.before, first.after)
-    return scaled
+    return sorted(fitted, key=lambda c: (-c.share_nanos, c.factor))
 
 
 def _evidence(state: WorkflowState, incident: Incident) -> Evidence:
@@ -93,7 +107,7 @@ def _evidence(state: WorkflowState, incident: Incident) -> Evidence:
         TraceEvidence(
             trace_id=trace_id,
             calls=trace.calls,
-            cost_nanos=trace.cost_nanos,
+            cost_nanos=_bounded(trace.cost_nanos),
             max_input_tokens=trace.max_input_tokens,
             started_at=_at(trace.started),
             customer=trace.customer,
@@ -103,15 +117,17 @@ def _evidence(state: WorkflowState, incident: Incident) -> Evidence:
     ]
     traces.sort(key=lambda t: (-t.cost_nanos, t.trace_id))
     top = []
+    # Of all spend, that without the label and that of the many small values too: a label that few calls carry
+    # must not look like the whole.
+    spent = state.shares_cost + state.older_shares_cost
     for dimension, values in sorted(shares_of(state).items()):
-        spent = sum(cost for _, cost in values.values())
         ranked = sorted(values.items(), key=lambda item: (-item[1][1], item[0]))[:_TOP_PER_DIMENSION]
         top += [
             DimensionEvidence(
                 dimension=cast(Dimension, dimension),
                 value=value,
                 calls=calls,
-                cost_nanos=cost,
+                cost_nanos=_bounded(cost),
                 share=round(min(max(cost / spent, 0.0), 1.0), 4),
             )
             for value, (calls, cost) in ranked
@@ -136,9 +152,9 @@ def _sentence(
             f"{state.workflow}: {incident.kind.replace('_', ' ')} since {since} is over;"
             f" it spent {format_usd(cost)}, {format_usd(incident.excess_nanos)} more than usual."
         )
-    parts = [f"{state.workflow} is spending {format_usd(round(rate * 3600))}/h"]
-    if usual > 0:
-        parts.append(f", {_times(rate / usual)} its usual {format_usd(round(usual * 3600))}/h")
+    parts = [f"{state.workflow} is spending {_per_hour(rate)}"]
+    if usual >= 1.0:
+        parts.append(f", {_times(rate / usual)} its usual {_per_hour(usual)}")
     if evidence.traces:
         worst = evidence.traces[0]
         n = len(evidence.traces)
@@ -162,8 +178,16 @@ def _sentence(
     return "".join(parts) + "."
 
 
+def _per_hour(rate: float) -> str:
+    hourly = round(rate * 3_600)
+    dollars = f"${round(usd(hourly)):,}" if hourly >= 10 * NANOS_PER_USD else format_usd(hourly)
+    return f"{dollars}/h"
+
+
 def _times(ratio: float) -> str:
-    return f"{ratio:.0f}×" if ratio >= 10 else f"{ratio:.1f}×"
+    if ratio >= 1_000:
+        return "more than 1,000×"
+    return f"{ratio:.0f}×" if ratio >= 5 else f"{ratio:.1f}×"
 
 
 def _number(value: float) -> str:
