@@ -96,9 +96,10 @@ class Desk:
         state = self._lookup(record.workflow) or WorkflowState.fresh(record.workflow)
         if offset <= state.applied.get(self.partition, -1):
             # Stored again all the same: the crash may have come before the changelog had it.
+            self._set_alarm(state, book)
             return Applied({record.workflow: state}, skipped=True)
         effects = step(state, record, book)
-        state.applied = {self.partition: offset}
+        state.applied[self.partition] = offset
         self._set_alarm(state, book)
         return Applied({record.workflow: state}, effects)
 
