@@ -85,6 +85,9 @@ class Desk:
             state = self._lookup(workflow)
             if state is None:
                 continue
+            if due(state, book) > now:
+                self._set_alarm(state, book)
+                continue
             effects = step(state, Moment(now), book)
             applied.effects.alerts += effects.alerts
             applied.effects.throttles += effects.throttles
@@ -107,7 +110,8 @@ class Desk:
         at = due(state, book)
         if at == NEVER:
             self._set_for.pop(state.workflow, None)
-        elif self._set_for.get(state.workflow) != at:
+        elif at < self._set_for.get(state.workflow, NEVER):
+            # One that rings too early is set again then; setting it later at once would let them pile up.
             self._set_for[state.workflow] = at
             heapq.heappush(self._alarms, (at, state.workflow))
 
