@@ -90,7 +90,6 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 records = await self._poll(stopping)
                 async with self._turn:
                     await self._take(records)
-                await self._hold_back()
                 if self._failure is not None:
                     raise self._failure
                 self._health.beat("ingest")
@@ -192,8 +191,19 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     # --- turns --------------------------------------------------------------------------------------------
 
     async def _poll(self, stopping: asyncio.Task[bool]) -> Records:
-        """Step 5. aiokafka waits for the end of a rebalance whatever the timeout, so `stop` interrupts it."""
-        positions = {source: stream.position for source, stream in self._streams.items()}
+        """Step 5. A partition whose next batch is full while the last is on its way is left alone meanwhile.
+
+        aiokafka waits for the end of a rebalance whatever the timeout, so `stop` interrupts it.
+        """
+        waiting = [s.committing for s in self._streams.values() if s.full and s.committing is not None]
+        positions = {
+            source: stream.position
+            for source, stream in self._streams.items()
+            if not (stream.full and stream.committing is not None)
+        }
+        if waiting and not positions:
+            await asyncio.wait([*waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
+            return {}
         polling = asyncio.create_task(
             self._poller.poll(
                 positions, timeout_ms=_POLL_MS, max_records=self._settings.ingest.max_batch_records
@@ -225,8 +235,3 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         """Whether there is nothing to read: a partition that only waits to be fetched is not idle."""
         end = self._consumer.last_stable_offset(source)
         return end is not None and await self._consumer.position(source) >= end
-
-    async def _hold_back(self) -> None:
-        """Fold no third batch while the first is on its way."""
-        if waiting := [s.committing for s in self._streams.values() if s.full and s.committing is not None]:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

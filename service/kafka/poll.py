@@ -46,7 +46,8 @@ class Poller:
         Parameters
         ----------
         positions : mapping
-            For each partition the offset after the last record that the caller has taken.
+            The partitions to poll, and for each the offset after the last record that the caller has taken.
+            Empty: whatever is assigned.
 
         Raises
         ------
@@ -56,7 +57,9 @@ class Poller:
             The broker or the group's coordinator turns us away.
         """
         try:
-            records: Records = await self._consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
+            records: Records = await self._consumer.getmany(
+                *positions, timeout_ms=timeout_ms, max_records=max_records
+            )
         except Exception as error:
             if _of_the_broker(error):
                 if not getattr(error, "retriable", False):
