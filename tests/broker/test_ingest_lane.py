@@ -42,8 +42,7 @@ class Bench:
         return [record.value for record in await read_all(self.kafka.bootstrap_servers, self.out)]
 
     async def committed(self) -> int | None:
-        at: int | None = await self.reader.committed(self.source)
-        return at
+        return await committed(self.reader, self.group, self.source)
 
 
 @pytest.fixture
@@ -109,7 +108,7 @@ async def test_an_offset_whose_transaction_is_not_yet_through_is_waited_for(benc
     await lane.commit([], 2)
     await lane._producer.begin_transaction()
     await lane._producer.send_offsets_to_transaction({bench.source: 5}, bench.group)
-    assert await bench.committed() == 2  # what aiokafka says meanwhile
+    assert await bench.reader.committed(bench.source) in (None, 2)  # what aiokafka says meanwhile
     stable = asyncio.create_task(committed(bench.reader, bench.group, bench.source))
     await asyncio.sleep(0.3)
     assert not stable.done()
@@ -125,7 +124,8 @@ async def test_a_broker_that_knows_no_stable_offsets_is_asked_in_the_old_way(
     lane = bench.lane()
     await lane.open(bench.reader, lambda _: 0)
     await lane.commit([], 2)
-    assert await committed(bench.reader, bench.group, bench.source) == 2
+    # Asked in the old way right now, Kafka may answer None: its markers are not written yet. Step 1 waits for them.
+    assert (await bench.lane().open(bench.reader, lambda _: 0)).committed == 2
 
 
 def after(real: Callable[..., Awaitable[Any]], seconds: float) -> Callable[..., Awaitable[Any]]:
