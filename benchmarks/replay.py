@@ -36,22 +36,19 @@ def main() -> int:
             out.writelines(
                 event_lines(options.events, workflows=options.workflows, span_s=options.hours * 3_600)
             )
-        runs = [_run(source, folder / f"run{i}") for i in (1, 2)]
-    digests = [run.pop("digest") for run in runs]
+        digests, runs = zip(*(_run(source, folder / f"run{i}") for i in (1, 2)), strict=True)
     line = {
         "events": options.events,
         "workflows": options.workflows,
         "identical": digests[0] == digests[1],
-        "events_per_second": [round(options.events / float(run["cpu_s"])) for run in runs],
-        "wall_s": [run["wall_s"] for run in runs],
-        "cpu_s": [run["cpu_s"] for run in runs],
-        "peak_mb": [run["peak_mb"] for run in runs],
+        "events_per_second": [round(options.events / run["cpu_s"]) for run in runs],
+        **{figure: [run[figure] for run in runs] for figure in ("wall_s", "cpu_s", "peak_mb")},
     }
     sys.stdout.write(json.dumps(line) + "\n")
     return 0 if line["identical"] else 1
 
 
-def _run(source: Path, out: Path) -> dict[str, object]:
+def _run(source: Path, out: Path) -> tuple[str, dict[str, float]]:
     """One replay in a process of its own, on one core."""
     out.mkdir()
     command = [sys.executable, "-m", "service.cli", "replay", str(source), "--no-progress"]
@@ -63,8 +60,7 @@ def _run(source: Path, out: Path) -> dict[str, object]:
     if status:
         raise SystemExit(f"replay failed: {os.waitstatus_to_exitcode(status)}")
     digest = hashlib.sha256(b"".join((out / name).read_bytes() for name in OUTPUTS)).hexdigest()
-    return {
-        "digest": digest,
+    return digest, {
         "wall_s": round(time.monotonic() - began, 2),
         "cpu_s": round(usage.ru_utime + usage.ru_stime, 2),
         "peak_mb": round(usage.ru_maxrss / 1024),

@@ -75,6 +75,11 @@ class DeadLetter(Record):
     path: Annotated[str, Field(max_length=500)] = Field("", description="dotted path of the refused field")
     detail: Text = ""
 
+    @property
+    def record_key(self) -> bytes:
+        """What it is published under."""
+        return f"{self.origin.topic}/{self.origin.partition}/{self.origin.offset}".encode()
+
     @classmethod
     def of(
         cls,

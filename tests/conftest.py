@@ -6,10 +6,16 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from service.kafka.embedded.broker import EmbeddedBroker
 from service.kafka.embedded.noida import NoidaBroker
 from tests.support.broker import broker_under_test, describe_choice
+
+# A loaded machine is no bug, so no example has a deadline; `make fuzz` asks for many more of them.
+settings.register_profile("default", deadline=None)
+settings.register_profile("fuzz", deadline=None, max_examples=20_000)
+settings.load_profile("default")
 
 _used = pytest.StashKey[list[str]]()
 

@@ -35,7 +35,10 @@ class StateCodec(Codec):
         self._soft, self._hard = soft_bytes, hard_bytes
 
     def _dumps(self, state: WorkflowState) -> bytes:
+        evidence = len(state.traces) + len(state.ended)
         encoded = state_codec.encode(state, soft=self._soft, hard=self._hard)
+        if len(state.traces) + len(state.ended) < evidence:
+            metrics.DETECT_STATE_TRIMMED.inc()
         metrics.DETECT_STATE_BYTES.observe(len(encoded))
         return encoded
 
@@ -108,6 +111,7 @@ def _build(
         changelog=kafka.topic(WORKFLOW_STATE),
         partitions=partitions,
         codec=StateCodec(settings.detect.state_soft_bytes, settings.detect.state_hard_bytes),
+        supersedes=state_codec.supersedes,
     )
     rollups = app.topic(
         kafka.topic(ROLLUPS),

@@ -15,8 +15,6 @@ from service.rules.config import ConfigBook
 from service.runtime import metrics
 from service.runtime.clock import Clock
 
-MAX_ROLLUP_BYTES = 1_048_576
-
 
 class WorkflowTable(Protocol):
     """What the clerk needs of the keyed table: `__setitem__` writes the changelog."""
@@ -93,7 +91,7 @@ class Clerk:
 
 def read_rollup(value: bytes | None) -> Rollup | Tick:
     """A record of the rollups topic. Raises Refused."""
-    document = parse_object(value, max_bytes=MAX_ROLLUP_BYTES)
+    document = parse_object(value, max_bytes=Rollup.max_bytes)
     match document.get("type"):
         case "rollup":
             return validate(Rollup, document)

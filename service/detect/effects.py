@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 
-from schemas.dead_letters import DeadLetter, Origin
+from schemas.dead_letters import DeadLetter
 from schemas.reasons import Refused
 from schemas.topics import ALERTS, DEAD_LETTERS, ROLLUPS, THROTTLE_COMMANDS
 from service.detect.step import Effects
@@ -57,22 +56,18 @@ class Outbox:
         why: Refused,
     ) -> None:
         """Keep a record of the rollups topic that cannot be read. Raises KafkaError."""
-        topic = self._kafka.topic(ROLLUPS)
-        letter = DeadLetter(
-            origin=Origin(topic=topic, partition=partition, offset=offset),
-            timestamp=datetime.fromtimestamp(max(timestamp, 0.0), UTC),
+        letter = DeadLetter.of(
+            self._kafka.topic(ROLLUPS),
+            partition,
+            offset,
+            why,
+            timestamp_ms=round(timestamp * 1000),
             key=key,
             value=value,
-            reason=why.reason,
-            path=why.path[:500],
-            detail=why.detail[:4_000],
         )
         metrics.DETECT_REFUSED.labels(why.reason.value).inc()
-        await self._producer.send_and_wait(
-            self._kafka.topic(DEAD_LETTERS),
-            key=f"{topic}/{partition}/{offset}".encode(),
-            value=letter.to_json(),
-        )
+        topic = self._kafka.topic(DEAD_LETTERS)
+        await self._producer.send_and_wait(topic, key=letter.record_key, value=letter.to_json())
 
     def _count(self, effects: Effects) -> None:
         now = self._clock.now()

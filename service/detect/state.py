@@ -209,6 +209,15 @@ def encode(state: WorkflowState, *, soft: int = SOFT_BYTES, hard: int = HARD_BYT
     return data
 
 
+def supersedes(old: WorkflowState, new: WorkflowState) -> bool:
+    """Whether `new`, which comes later in the changelog, is the later state.
+
+    It is not when a worker that was suspended beyond its session wakes up and writes once more: what its
+    successor wrote contains more of the rollups, or has come further in time.
+    """
+    return new.now >= old.now and all(new.applied.get(p, -1) >= offset for p, offset in old.applied.items())
+
+
 def shed(state: WorkflowState, traces: int = _LESS[0][0], values: int = _LESS[0][1]) -> None:
     """Drop the least valuable evidence: cheap traces, small shares, names in buckets that wait long.
 

@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from typing import Final
-
-from schemas.dead_letters import DeadLetter, Header, Origin
+from schemas.dead_letters import DeadLetter
 from schemas.reasons import Refused
 from service.errors import TooManyDeadLetters
 from service.ingest.record import RawRecord
 
-MAX_KEPT_BYTES: Final = 700_000
-"""Key, value and headers together. As base64 they still fit Kafka's default limit of 1 MiB per record."""
-MAX_HEADERS: Final = 1_000
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 def dead_letter(raw: RawRecord, topic: str, refused: Refused) -> DeadLetter:
-    """The record of the dead-letters topic for a refused one: original bytes, headers, origin, reason.
-
-    A record too large to be kept leaves its bytes out and says so; its origin tells where they are.
-    """
-    detail = refused.detail
-    headers = [(key, value or b"") for key, value in raw.headers]
-    if len(headers) > MAX_HEADERS:
-        detail += f" ({len(headers) - MAX_HEADERS} more headers are only at the origin)"
-        headers = headers[:MAX_HEADERS]
-    key, value = raw.key, raw.value
-    size = len(key or b"") + len(value or b"") + sum(len(k) + len(v) for k, v in headers)
-    if size > MAX_KEPT_BYTES:
-        detail += f" ({size} bytes are too many to keep, they are only at the origin)"
-        key, value, headers = None, None, []
-    return DeadLetter(
-        origin=Origin(topic=topic, partition=raw.partition, offset=raw.offset),
-        timestamp=_EPOCH + timedelta(milliseconds=max(raw.timestamp_ms, 0)),
-        key=key,
-        value=value,
-        headers=[Header(key=k, value=v) for k, v in headers],
-        reason=refused.reason,
-        path=refused.path[:500],
-        detail=detail[:4_000],
+    """The record of the dead-letters topic for a refused one: original bytes, headers, origin, reason."""
+    return DeadLetter.of(
+        topic,
+        raw.partition,
+        raw.offset,
+        refused,
+        timestamp_ms=raw.timestamp_ms,
+        key=raw.key,
+        value=raw.value,
+        headers=raw.headers,
     )
-
-
-def dead_letter_key(letter: DeadLetter) -> bytes:
-    """`topic/partition/offset`: writing a dead letter twice is the same record."""
-    origin = letter.origin
-    return f"{origin.topic}/{origin.partition}/{origin.offset}".encode()
 
 
 class DeadLetterLimits:

@@ -10,7 +10,7 @@ from typing import Final, Self
 
 from schemas.topics import DEAD_LETTERS, ROLLUPS
 from service.errors import Fenced
-from service.ingest.dead_letter import DeadLetterLimits, dead_letter_key
+from service.ingest.dead_letter import DeadLetterLimits
 from service.ingest.fold import Batch, Fold
 from service.ingest.price import Pricer
 from service.ingest.record import RawRecord
@@ -172,8 +172,7 @@ class Stream:
             ticks, tick = await self._lane.partitions(self._rollups), batch.tick.to_json()
             sends += [Send(self._rollups, tick, partition=partition) for partition in range(ticks)]
         sends += [
-            Send(self._dead_letters, letter.to_json(), dead_letter_key(letter))
-            for letter in batch.dead_letters
+            Send(self._dead_letters, letter.to_json(), letter.record_key) for letter in batch.dead_letters
         ]
         try:
             await self._lane.commit(sends, None if batch.last_offset is None else batch.last_offset + 1)

@@ -8,12 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Final
 
 from schemas.alerts import Alert, Severity
-from schemas.base import MAX_LABEL
-from schemas.dead_letters import DeadLetter, Header, Origin
+from schemas.dead_letters import DeadLetter
 from schemas.decode import decode
 from schemas.notifications import NotificationLogEntry, ParkedNotification
 from schemas.reasons import Refused
@@ -115,19 +113,18 @@ class Desk:
         return routing.receivers
 
     async def _bury(self, record: ConsumerRecord, refused: Refused) -> None:
-        origin = Origin(topic=record.topic[:MAX_LABEL], partition=record.partition, offset=record.offset)
-        letter = DeadLetter(
-            origin=origin,
-            timestamp=datetime.fromtimestamp(max(record.timestamp, 0) / 1000, UTC),
+        letter = DeadLetter.of(
+            record.topic,
+            record.partition,
+            record.offset,
+            refused,
+            timestamp_ms=record.timestamp,
             key=record.key,
             value=record.value,
-            headers=[Header(key=k, value=v or b"") for k, v in record.headers[:1_000]],
-            reason=refused.reason,
-            path=refused.path[:500],
-            detail=refused.detail[:4_000],
+            headers=record.headers,
         )
-        key = f"{record.topic}/{record.partition}/{record.offset}".encode()
-        await self._producer.send_and_wait(self._kafka.topic(DEAD_LETTERS), letter.to_json(), key=key)
+        topic = self._kafka.topic(DEAD_LETTERS)
+        await self._producer.send_and_wait(topic, letter.to_json(), key=letter.record_key)
 
     # --- ticking off --------------------------------------------------------------------------------------
 
