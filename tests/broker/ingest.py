@@ -22,6 +22,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.rollups import Rollup, Tick
 from schemas.topics import CONFIG, CONFIG_REJECTIONS, COST_EVENTS, DEAD_LETTERS, ROLLUPS
 from service.kafka.embedded.broker import EmbeddedBroker
+from service.kafka.stable_offsets import committed
 from service.settings import Settings
 from tests.support.broker import create_topics, partitions, read_all
 
@@ -166,7 +167,8 @@ class Installation:
         try:
             consumer.assign(sources)  # by hand: it reads the group's offsets and never joins
             ends = await consumer.end_offsets(sources)
-            return {s.partition: ends[s] - (await consumer.committed(s) or 0) for s in sources}
+            group = self.settings.ingest.group_id
+            return {s.partition: ends[s] - (await committed(consumer, group, s) or 0) for s in sources}
         finally:
             await consumer.stop()
 
