@@ -87,6 +87,8 @@ class Score:
         Trace ids that are to blame, the dearest first.
     ready : bool
         Enough was learnt to judge.
+    since : float or None
+        When what is unusual began, epoch seconds; None if the detector cannot tell.
     """
 
     value: float
@@ -97,6 +99,7 @@ class Score:
     factor: str = ""
     culprits: tuple[str, ...] = ()
     ready: bool = True
+    since: float | None = None
 
     @property
     def speaks(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
-from detectors.decay import DecayedSums, FadingMoments
+from detectors.decay import DecayedSums, FadingMoments, number
 from detectors.lmdi import decompose
 from detectors.protocol import Contribution, Score, Window
 
@@ -22,8 +22,9 @@ _SHRINK: Final = 20.0
 _MEMORY: Final = 10_000.0
 _USUAL_HALF_LIFE: Final = 86_400.0
 _GATE_HALF_LIFE: Final = 28_800.0
+_NOW_HALF_LIFE: Final = 45.0
 _STILL: Final = 0.5
-"""Share (of logs) of what the long scale sees that the last minutes must still show."""
+"""Share (of logs) of what a scale sees that the last minute must still show."""
 _RATIO_SUMS: Final = 3  # traces, calls, cost
 _ALL_SUMS: Final = 5  # and reference, reference of output
 
@@ -45,8 +46,9 @@ class UnitCost:
     least one. Over exponential sums at two half-lives, x = log(num/den) and z = (x - mu) / s(w), where mu fades
     over days, and s(w)^2 is the larger of the variance seen at such traffic w and 0.07^2 + 1/w: what w traces
     can reveal at all. It speaks only if, beyond z, the excess X = sum of C (1 - e^-(x - mu - s)) since hours
-    exceeds a floor in dollars and some minutes of the usual spend. What the long scale sees counts only while the
-    short one still shows half of it: an incident that is over must not be told for hours.
+    exceeds a floor in dollars and some minutes of the usual spend. What a scale sees counts only while every
+    shorter one, and the last minute, still shows half of it: an incident that is over is not told for as long as
+    it is remembered.
 
     Does not work well when a workflow mixes tenants of very different size (their mix moves the ratio), when
     there are fewer than about 60 active windows to learn from, and for changes smaller than the mix's own
@@ -64,8 +66,10 @@ class UnitCost:
     def __init__(self, params: UnitCostParams | None = None) -> None:
         self.params = params or UnitCostParams()
         self._recent = [DecayedSums(half_life, _RATIO_SUMS) for half_life in HALF_LIVES]
+        self._now = DecayedSums(_NOW_HALF_LIFE, _RATIO_SUMS)
         self._usual = DecayedSums(_USUAL_HALF_LIFE, _ALL_SUMS)
         self._excess = DecayedSums(_GATE_HALF_LIFE, 1)
+        self._since: float | None = None
         n = len(_FACTORS) * len(HALF_LIVES)
         self._level = [FadingMoments() for _ in range(n)]
         self._spread = [[FadingMoments() for _ in range(_TRAFFIC_BINS)] for _ in range(n)]
@@ -77,8 +81,11 @@ class UnitCost:
         if self._warm():
             sums, _ = self._recent[0].peek(window.end, ratios, window.seconds)
             self._excess.add(window.end, (self._excess_of(window, sums),), window.seconds)
-            self._excess.sums[0] = max(0.0, self._excess.sums[0])
-        for recent in self._recent:
+            if self._excess.sums[0] <= 0.0:
+                self._excess.sums[0], self._since = 0.0, None
+            elif self._since is None:
+                self._since = window.start
+        for recent in (*self._recent, self._now):
             recent.add(window.end, ratios, window.seconds)
         if frozen:
             # Time goes on for the usual too, at its own rate: neither the incident's spend nor silence counts.
@@ -100,17 +107,18 @@ class UnitCost:
             return Score(0.0, self.params.z, gate_nanos=gate, ready=self._warm())
         best, factor, over = 0.0, "", 0.0
         ratios = _ratio_values(window)
-        present = [0.0] * len(_FACTORS)
+        least = [math.inf] * len(_FACTORS)
+        for f, x in enumerate(_logs(self._now.peek(window.end, ratios, window.seconds)[0])):
+            least[f] = x - self._level[f].mean
         for h, recent in enumerate(self._recent):
             sums, _ = recent.peek(window.end, ratios, window.seconds)
             if h == 0:
                 over = self._excess_of(window, sums)
             for f, x in enumerate(_logs(sums)):
                 above = x - self._level[h * len(_FACTORS) + f].mean
-                if h == 0:
-                    present[f] = above
-                elif present[f] < _STILL * above:
+                if least[f] < _STILL * above:
                     continue
+                least[f] = min(least[f], above)
                 z = above / self._scale(h, f, sums[0])
                 if z > best:
                     best, factor = z, _FACTORS[f]
@@ -122,6 +130,7 @@ class UnitCost:
             excess_nanos=max(0, round(excess[0])),
             gate_nanos=gate,
             factor=factor,
+            since=window.start if self._since is None else self._since,
         )
 
     def explain(self, window: Window) -> Sequence[Contribution]:
@@ -137,8 +146,10 @@ class UnitCost:
     def dump(self) -> list[Any]:
         return [
             [recent.dump() for recent in self._recent],
+            self._now.dump(),
             self._usual.dump(),
             self._excess.dump(),
+            self._since,
             [level.dump() for level in self._level],
             [[b.dump() for b in spread] for spread in self._spread],
         ]
@@ -146,13 +157,15 @@ class UnitCost:
     @classmethod
     def load(cls, plain: Any, params: Any = None) -> Self:
         try:
-            recent, usual, excess, levels, spreads = plain
+            recent, now, usual, excess, since, levels, spreads = plain
             loaded = cls(params)
             loaded._recent = [
                 DecayedSums.load(r, h, _RATIO_SUMS) for r, h in zip(recent, HALF_LIVES, strict=True)
             ]
+            loaded._now = DecayedSums.load(now, _NOW_HALF_LIFE, _RATIO_SUMS)
             loaded._usual = DecayedSums.load(usual, _USUAL_HALF_LIFE, _ALL_SUMS)
             loaded._excess = DecayedSums.load(excess, _GATE_HALF_LIFE, 1)
+            loaded._since = None if since is None else number(since)
             n = len(loaded._level)
             if len(levels) != n or len(spreads) != n or any(len(s) != _TRAFFIC_BINS for s in spreads):
                 raise ValueError(f"expected {n} factors by {_TRAFFIC_BINS} traffic bins")
