@@ -172,7 +172,7 @@ def _unit_signal(state: WorkflowState, window: Window, score: Score) -> Signal:
         detector=UnitCost.name,
         score=score.value,
         threshold=score.threshold,
-        started=window.start,
+        started=window.start if score.since is None else score.since,
         excess_nanos=score.excess_nanos,
     )
 

@@ -21,8 +21,9 @@ _DAY_S: Final = 86_400
 MAX_NANOS: Final = MAX_INT // 16
 """Half a billion dollars: beyond it an alert says this much, so that no sum of its numbers leaves 64 bits."""
 _TOP_PER_DIMENSION: Final = 2
+_DEAREST_PRICE: Final = 1_000.0
+"""Times the list price. Above it the number is nano-dollars per call: there was no list price to compare with."""
 _WORDS: Final = {
-    "traces": "traces",
     "calls_per_trace": "calls per trace",
     "input_per_call": "input per call",
     "output_per_call": "output per call",
@@ -32,13 +33,22 @@ _WORDS: Final = {
 
 
 def report(state: WorkflowState, incident: Incident, config_version: str) -> Alert:
-    """The present state of an incident, from the state of its workflow. Every number comes from the record."""
+    """The present state of an incident, from the state of its workflow. Every number comes from the record.
+
+    What explains the incident's dearest minutes is remembered in it: once it is over, or goes on more quietly,
+    the last minutes no longer tell what it was.
+    """
     now = max(state.now, incident.last_sent)
     window = window_since(state, incident.started, now)
+    found = explain(state, window)
+    if sum(c.share_nanos for c in found) > sum(share for _, share, _, _ in incident.drivers):
+        incident.drivers = [(c.factor, _bounded(c.share_nanos), c.before, c.after) for c in found]
     cost = _bounded(max(incident_cost(state, incident), 0))
     usual = usual_rate(state, incident.started)
     expected = _bounded(round(usual * max(now - incident.started, 1.0)))
-    contributions = _fitted(explain(state, window), cost - expected)
+    contributions = _fitted([Contribution(*driver) for driver in incident.drivers], cost - expected)
+    # A launch has no detector that sums up its excess: the recent rate says that it is one, not what it cost.
+    excess = _bounded(incident.excess_nanos) if incident.family == "cost" else max(cost - expected, 0)
     rate = recent_rate(state)
     if incident.status != "resolved":
         rate = max(rate, window.cost_nanos / window.seconds)
@@ -56,10 +66,10 @@ def report(state: WorkflowState, incident: Incident, config_version: str) -> Ale
         updated_at=_at(now),
         resolved_at=None if incident.resolved is None else _at(incident.resolved),
         sequence=incident.sequence,
-        summary=_sentence(state, incident, contributions, evidence, rate, usual, cost, now),
+        summary=_sentence(state, incident, contributions, evidence, rate, usual, cost, excess),
         cost_nanos=cost,
         expected_nanos=expected,
-        excess_nanos=_bounded(incident.excess_nanos),
+        excess_nanos=excess,
         projected_nanos=_bounded(max(today, 0) + round(rate * (_DAY_S - now % _DAY_S))),
         drivers=[
             Driver(factor=cast(Factor, c.factor), share_nanos=c.share_nanos, before=c.before, after=c.after)
@@ -144,13 +154,13 @@ def _sentence(
     rate: float,
     usual: float,
     cost: int,
-    now: float,
+    excess: int,
 ) -> str:
     since = _at(incident.started).strftime("%H:%M")
     if incident.status == "resolved":
         return (
             f"{state.workflow}: {incident.kind.replace('_', ' ')} since {since} is over;"
-            f" it spent {format_usd(cost)}, {format_usd(incident.excess_nanos)} more than usual."
+            f" it spent {format_usd(cost)}, {format_usd(excess)} more than usual."
         )
     parts = [f"{state.workflow} is spending {_per_hour(rate)}"]
     if usual >= 1.0:
@@ -164,18 +174,26 @@ def _sentence(
             f" {worst.trace_id} alone made {worst.calls} calls for {format_usd(worst.cost_nanos)}"
         )
     elif contributions:
-        main = contributions[0]
-        parts.append(
-            f": {_WORDS.get(main.factor, main.factor)} went from {_number(main.before)}"
-            f" to {_number(main.after)} since {since}"
-        )
+        parts.append(f": {_change(contributions[0])} since {since}")
     else:
         parts.append(f" since {since}")
     if incident.family == "volume":
         parts.append("; unit cost is as usual, so this looks like a launch")
     else:
-        parts.append(f"; {format_usd(incident.excess_nanos)} over so far")
+        parts.append(f"; {format_usd(excess)} over so far")
     return "".join(parts) + "."
+
+
+def _change(main: Contribution) -> str:
+    words, before, after = _WORDS.get(main.factor, main.factor), main.before, main.after
+    if main.factor == "traces":  # of windows of some minutes: the ratio tells, not the counts
+        return f"{_times(after / before)} the traces" if before > 0 else "traces where there were none"
+    per_call = main.factor == "price" and max(before, after) > _DEAREST_PRICE
+    if per_call:
+        words = "price per call"
+    if per_call or main.factor in ("input_per_call", "output_per_call"):
+        return f"{words} went from {format_usd(round(before))} to {format_usd(round(after))}"
+    return f"{words} went from {_number(before)} to {_number(after)}"
 
 
 def _per_hour(rate: float) -> str:

@@ -67,6 +67,8 @@ class Incident(msgspec.Struct, array_like=True):
     throttle: str | None = None
     cost_before: int = 0
     """The workflow's total spend when the incident began: what it spent since is an exact difference."""
+    drivers: list[tuple[str, int, float, float]] = []
+    """Factor, share in nano-dollars, before, after: of its dearest minutes so far, which explain it best."""
 
     def holds_baseline(self, now: float) -> bool:
         """Whether learning stands still: what happens now must not become the usual."""
