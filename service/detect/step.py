@@ -175,7 +175,8 @@ def _throttle(
 ) -> None:
     if not book.throttles_on:
         return
-    for command in throttle(book.rules, alert, state.throttles, state.now):
+    blamed = bool(incident.culprits)
+    for command in throttle(book.rules, alert, state.throttles, state.now, traces_to_blame=blamed):
         state.throttles[command.scope.key] = activate(command)
         incident.throttle = command.command_id
         effects.throttles.append(command)

@@ -53,6 +53,8 @@ def throttle(
     alert: Alert,
     active: Mapping[str, ActiveThrottle],
     now: float,
+    *,
+    traces_to_blame: bool = False,
 ) -> list[ThrottleCommand]:
     """Commands for a firing alert: new ones, and renewals of those about to expire.
 
@@ -64,12 +66,15 @@ def throttle(
         What was sent before, by scope key: a scope is not throttled twice.
     now : float
         Epoch seconds of event time.
+    traces_to_blame : bool
+        It was traces, even if the evidence names none any more: they have ended, and nothing wider must pay
+        for it.
     """
     rule = next((rule for rule in rules or (DEFAULT_RULE,) if _matches(rule, alert)), None)
     if rule is None or alert.severity == "info":
         return []
     commands = []
-    for scope in _scopes(rule, alert):
+    for scope in _scopes(rule, alert, traces_to_blame):
         present = active.get(scope.key)
         if present is not None and now < present.renew and present.mode == rule.mode:
             continue
@@ -147,7 +152,7 @@ def _matches(rule: Rule, alert: Alert) -> bool:
     return matches(rule.match, alert) and alert.excess_nanos >= nanos(rule.min_excess_usd)
 
 
-def _scopes(rule: Rule, alert: Alert) -> list[Scope]:
+def _scopes(rule: Rule, alert: Alert, traces_to_blame: bool) -> list[Scope]:
     workflow = Scope(kind="workflow", value=alert.workflow)
     traces = [
         Scope(kind="trace", value=trace.trace_id, workflow=alert.workflow)
@@ -156,6 +161,8 @@ def _scopes(rule: Rule, alert: Alert) -> list[Scope]:
     match rule.scope:
         case "narrowest":
             # Evidence names traces only where traces are to blame: then they are all that needs to stop.
+            if traces_to_blame:
+                return traces
             return (
                 traces
                 or _dominant("customer", alert.evidence, alert.workflow)

@@ -112,6 +112,14 @@ def test_the_scope_is_the_narrowest_that_the_evidence_names(
     assert keys(throttle([rule(scope=scope)], alert(**found), {}, T)) == expected
 
 
+def test_when_the_traces_to_blame_have_ended_nobody_else_pays() -> None:
+    """A loop that stopped by itself once blocked its whole workflow, ten minutes later."""
+    over = alert(top=[CUSTOMER])
+    assert throttle([rule()], over, {}, T, traces_to_blame=True) == []
+    assert keys(throttle([rule()], over, {}, T)) == ["customer:acme@support"]
+    assert keys(throttle([rule(scope="workflow")], over, {}, T, traces_to_blame=True)) == ["workflow:support"]
+
+
 def test_a_team_is_throttled_only_where_one_is_known() -> None:
     assert throttle([rule(scope="team")], alert(team=None), {}, T) == []
 
