@@ -205,7 +205,7 @@ def _per_hour(rate: float) -> str:
 def _times(ratio: float) -> str:
     if ratio >= 1_000:
         return "more than 1,000×"
-    return f"{ratio:.0f}×" if ratio >= 5 else f"{ratio:.1f}×"
+    return f"{ratio:.0f}×" if round(ratio, 1) >= 5 else f"{ratio:.1f}×"
 
 
 def _number(value: float) -> str:
