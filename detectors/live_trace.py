@@ -70,12 +70,18 @@ class LiveTrace:
         usual = round(math.exp(self._cost.mean + self._cost.variance / 2)) if warm else 0
         best = 0.0
         guilty: list[Trace] = []
+        sigma = max(math.sqrt(self._cost.variance), _MIN_SIGMA)
         for trace in window.live:
-            z = self._z_of(trace) if warm else threshold * trace.cost_nanos / params.cold_cost_nanos
-            if trace.cost_nanos >= params.min_cost_nanos:
-                best = max(best, z)
-                if z >= threshold:
-                    guilty.append(trace)
+            cost = trace.cost_nanos
+            if cost < params.min_cost_nanos:
+                continue
+            if warm:
+                z = (_log(cost) - self._cost.mean) / sigma
+            else:
+                z = threshold * cost / params.cold_cost_nanos
+            best = max(best, z)
+            if z >= threshold:
+                guilty.append(trace)
         guilty.sort(key=lambda t: (-t.cost_nanos, t.trace_id))
         return Score(
             value=best,
@@ -112,9 +118,6 @@ class LiveTrace:
         except (TypeError, ValueError) as error:
             raise ValueError(f"not a dump of {cls.name}: {error}") from None
         return loaded
-
-    def _z_of(self, trace: Trace) -> float:
-        return (_log(trace.cost_nanos) - self._cost.mean) / max(math.sqrt(self._cost.variance), _MIN_SIGMA)
 
     def _factor(self, trace: Trace) -> str:
         """A loop makes more calls than usual; a runaway context makes dearer ones."""

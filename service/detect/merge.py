@@ -27,7 +27,7 @@ def merge(state: WorkflowState, rollup: Rollup) -> Bucket | None:
     state.now = max(state.now, last)
     _add_day(state, start, rollup.cost_nanos)
     _add_shares(state, rollup)
-    _add_traces(state, rollup, last)
+    _add_traces(state, rollup, float(start), last)
     bucket = _bucket(state, start)
     if bucket is not None:
         bucket.add(rollup)
@@ -72,11 +72,16 @@ def _add_shares(state: WorkflowState, rollup: Rollup) -> None:
         state.shares_since = state.now
     state.shares_cost += rollup.cost_nanos
     for breakdown in rollup.by_dimension:
-        values = state.shares.setdefault(breakdown.dimension, {})
+        values = state.shares.get(breakdown.dimension)
+        if values is None:
+            values = state.shares[breakdown.dimension] = {}
         for item in breakdown.top:
-            share = values.setdefault(item.value, [0, 0])
-            share[0] += item.calls
-            share[1] += item.cost_nanos
+            share = values.get(item.value)
+            if share is None:
+                values[item.value] = [item.calls, item.cost_nanos]
+            else:
+                share[0] += item.calls
+                share[1] += item.cost_nanos
         if len(values) > 2 * MAX_VALUES:
             state.shares[breakdown.dimension] = _dearest(values)
 
@@ -86,16 +91,18 @@ def _dearest(values: dict[str, list[int]]) -> dict[str, list[int]]:
     return dict(kept)
 
 
-def _add_traces(state: WorkflowState, rollup: Rollup, last: float) -> None:
+def _add_traces(state: WorkflowState, rollup: Rollup, start: float, last: float) -> None:
+    traces = state.traces
     for live in rollup.live_traces:
-        trace = state.traces.get(live.trace_id)
+        trace_id = live.trace_id
+        trace = traces.get(trace_id)
         if trace is None:
-            state.traces[live.trace_id] = TraceTotals(
-                live.trace_id,
+            traces[trace_id] = TraceTotals(
+                trace_id,
                 live.calls,
                 live.cost_nanos,
                 live.max_input_tokens,
-                rollup.bucket_start.timestamp(),
+                start,
                 last,
                 live.customer,
                 live.model,
@@ -103,9 +110,12 @@ def _add_traces(state: WorkflowState, rollup: Rollup, last: float) -> None:
             continue
         trace.calls += live.calls
         trace.cost_nanos += live.cost_nanos
-        trace.max_input_tokens = max(trace.max_input_tokens, live.max_input_tokens)
-        trace.started = min(trace.started, rollup.bucket_start.timestamp())
-        trace.last = max(trace.last, last)
+        if live.max_input_tokens > trace.max_input_tokens:
+            trace.max_input_tokens = live.max_input_tokens
+        if start < trace.started:
+            trace.started = start
+        if last > trace.last:
+            trace.last = last
         trace.customer = trace.customer or live.customer
         trace.model = live.model or trace.model
     if len(state.traces) > MAX_TRACES + MAX_TRACES // 2:
