@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Any
 
 from schemas.topics import COST_EVENTS, DEAD_LETTERS, ROLLUPS
 from service.ingest.intake import Intake
@@ -19,7 +19,6 @@ from service.runtime.health import Health, serve
 from service.settings import Settings
 
 _LOG = logging.getLogger(__name__)
-_SESSION_MS: Final = 10_000
 
 
 async def run(
@@ -27,7 +26,6 @@ async def run(
     *,
     stop: asyncio.Event,
     clock: Clock | None = None,
-    session_timeout_ms: int = _SESSION_MS,
 ) -> None:
     """Run the role until `stop` is set, then commit what is folded and leave the group.
 
@@ -50,12 +48,7 @@ async def run(
         )
         reader = await stack.enter_async_context(
             started(
-                consumer(
-                    kafka,
-                    group_id=settings.ingest.group_id,
-                    session_timeout_ms=session_timeout_ms,
-                    heartbeat_interval_ms=session_timeout_ms // 5,
-                ),
+                consumer(kafka, group_id=settings.ingest.group_id),
                 kafka,
             )
         )
@@ -72,7 +65,7 @@ async def run(
             pricer,
             clock,
             health,
-            fenced_wait_s=session_timeout_ms / 1_000 + 1,
+            fenced_wait_s=kafka.session_timeout_s + 1,
         )
         _LOG.info("ingest: health and metrics on port %d", port)
         try:

@@ -27,7 +27,7 @@ from service.settings import Settings
 from tests.support.broker import create_topics, partitions, read_all
 
 T0_S = 1_769_851_800.0
-SESSION_MS = 6_000
+SESSION_S = 6.0
 """The least that Kafka allows by default."""
 
 
@@ -123,10 +123,12 @@ class Installation:
                 *[await producer.send(topic, value, partition=partition) for partition, value in records]
             )
 
-    def start(self, session_timeout_ms: int = SESSION_MS) -> Worker:
+    def start(self, session_timeout_s: float = SESSION_S) -> Worker:
         """Another ingest process."""
         path = self.folder / "settings.json"
-        path.write_text(json.dumps({**self._given(), "session_timeout_ms": session_timeout_ms}))
+        given = self._given()
+        given["kafka"]["session_timeout_s"] = session_timeout_s
+        path.write_text(json.dumps(given))
         return Worker(path, self.folder)
 
     async def until_calls(self, count: int, timeout_s: float = 40.0) -> None:

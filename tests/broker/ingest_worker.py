@@ -14,13 +14,9 @@ from service.settings import Settings
 
 
 def main(path: str) -> int:
-    given = json.loads(Path(path).read_text())
-    session_timeout_ms = given.pop("session_timeout_ms")
-    settings = Settings(**given)
+    settings = Settings(**json.loads(Path(path).read_text()))
     configure(settings.log)
-    return run_role(
-        lambda stop: run(settings, stop=stop, clock=SystemClock(), session_timeout_ms=session_timeout_ms)
-    )
+    return run_role(lambda stop: run(settings, stop=stop, clock=SystemClock()))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from tests.broker.ingest import Install, Installation, Published, Start, events,
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 install, start = ingest_fixtures()
 
-SESSION_MS = 2_000
+SESSION_S = 2.0
 """Short, so that a dead worker is given up soon. Kafka's usual minimum is 6 s; the tests' broker allows less."""
 
 
@@ -33,11 +33,11 @@ async def test_killed_hard_again_and_again_it_counts_every_event_once(install: I
     publishing = asyncio.create_task(trickle(here, sent, seconds=12.0))
     chance = random.Random(7)
     for _ in range(5):
-        worker = start(here, session_timeout_ms=SESSION_MS)
+        worker = start(here, session_timeout_s=SESSION_S)
         await worker.said("remembering")  # steps 1 to 3 are done; anything may happen from here
         await asyncio.sleep(chance.uniform(0.0, 0.8))
         worker.kill()
-    worker = start(here, session_timeout_ms=SESSION_MS)
+    worker = start(here, session_timeout_s=SESSION_S)
     await publishing
     await here.until_read_up(worker)
     outcome = await here.outcome()
@@ -51,11 +51,11 @@ async def test_a_zombie_is_fenced_and_its_output_invisible(install: Install, sta
     await here.create()
     sent = events(6_000)
     publishing = asyncio.create_task(trickle(here, sent, seconds=8.0))
-    zombie = start(here, session_timeout_ms=SESSION_MS)
+    zombie = start(here, session_timeout_s=SESSION_S)
     await here.until_calls(1)
     await asyncio.sleep(0.5)
     zombie.send(signal.SIGSTOP)  # with records folded and not committed: it commits every 1.5 s only
-    heir = start(here, session_timeout_ms=SESSION_MS)
+    heir = start(here, session_timeout_s=SESSION_S)
     await heir.said("remembering")
     await here.until_calls(3_000)
     zombie.send(signal.SIGCONT)
@@ -75,9 +75,9 @@ async def test_workers_come_and_go_and_nothing_is_counted_twice(install: Install
     await here.create()
     sent = events(8_000, duplicates=0.05)
     publishing = asyncio.create_task(trickle(here, sent, seconds=8.0))
-    stays = start(here, session_timeout_ms=SESSION_MS)
+    stays = start(here, session_timeout_s=SESSION_S)
     await here.until_calls(500)
-    guest = start(here, session_timeout_ms=SESSION_MS)
+    guest = start(here, session_timeout_s=SESSION_S)
     await guest.said("remembering")
     await asyncio.sleep(1.0)
     guest.send(signal.SIGTERM)
@@ -105,7 +105,7 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_nothing(
         here = Installation(broker.bootstrap, topic_prefix, tmp_path, {})
         await here.create()
         before, after = events(3_000), events(3_000, seed=2)
-        worker = start(here, session_timeout_ms=SESSION_MS)
+        worker = start(here, session_timeout_s=SESSION_S)
         await here.publish(before.records)
         await here.until_calls(500)
         broker.kill()

@@ -134,7 +134,7 @@ async def process(settings: Settings) -> AsyncIterator[asyncio.subprocess.Proces
     """The role in a process of its own, killed in the end if it still runs."""
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **_environ(settings)}
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.broker.notify_process", cwd=ROOT, env=environ
+        sys.executable, "-m", "service.cli", "notify", cwd=ROOT, env=environ
     )
     try:
         yield child
@@ -148,6 +148,7 @@ def _environ(settings: Settings) -> dict[str, str]:
     found = {
         "TIDEGATE_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
         "TIDEGATE_KAFKA__TOPIC_PREFIX": settings.kafka.topic_prefix,
+        "TIDEGATE_KAFKA__SESSION_TIMEOUT_S": "2",
         "TIDEGATE_HEALTH__PORT": "-1",
         "TIDEGATE_LOG__LEVEL": "WARNING",
     }

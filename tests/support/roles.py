@@ -25,7 +25,7 @@ def environment(bootstrap: str, prefix: str, **more: str) -> dict[str, str]:
         **inherited,
         "TIDEGATE_KAFKA__BOOTSTRAP_SERVERS": bootstrap,
         "TIDEGATE_KAFKA__TOPIC_PREFIX": prefix,
-        "TIDEGATE_KAFKA__SESSION_TIMEOUT_S": "6",
+        "TIDEGATE_KAFKA__SESSION_TIMEOUT_S": "3",
         "TIDEGATE_INGEST__GROUP_ID": f"{prefix}ingest",
         "TIDEGATE_DETECT__APP_ID": f"{prefix}detect",
         "TIDEGATE_NOTIFY__GROUP_ID": f"{prefix}notify",
