@@ -75,10 +75,7 @@ class LiveTrace:
             cost = trace.cost_nanos
             if cost < params.min_cost_nanos:
                 continue
-            if warm:
-                z = (_log(cost) - self._cost.mean) / sigma
-            else:
-                z = threshold * cost / params.cold_cost_nanos
+            z = (_log(cost) - self._cost.mean) / sigma if warm else threshold * cost / params.cold_cost_nanos
             best = max(best, z)
             if z >= threshold:
                 guilty.append(trace)

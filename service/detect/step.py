@@ -118,10 +118,12 @@ def _move(
         before = state.incidents.get(family)
         if before is None and signal is None:
             continue
+        now = state.now
         if signal is not None:
             signal = _placed(state, signal)
+            now = max(now, signal.started)
         culprits = len(before.culprits) if before is not None else 0
-        incident, transition = advance(before, signal, state.workflow, state.now, config)
+        incident, transition = advance(before, signal, state.workflow, now, config)
         if incident is None:
             state.incidents.pop(family, None)
             continue

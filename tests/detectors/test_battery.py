@@ -42,7 +42,9 @@ ALLOWED_IMPORTS = {
 }
 
 pytestmark = pytest.mark.parametrize("kind", list(DETECTORS.values()), ids=list(DETECTORS))
-few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(
+    max_examples=settings().max_examples // 4, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 History = list[tuple[Window, bool]]
 
 

@@ -195,6 +195,19 @@ def test_spend_after_a_long_silence_is_judged_by_its_own_minutes() -> None:
     assert detector.recent_rate() > 0.25e9, "a dollar a second, watched for a minute out of the last minutes"
 
 
+def test_years_of_silence_leave_numbers_behind() -> None:
+    """What is expected had faded to a number so small that the ratio to it was infinite, and then all was NaN."""
+    detector = ExpectedSpend()
+    for window in STEADY.windows(HALF_DAY, seed=2):
+        detector.learn(window)
+    for years in (1, 2, 3, 3.1, 4, 50):
+        window = Window(T0 + years * 365 * DAY, SECONDS, 10, 10**15, 5.0)
+        score = detector.score(window)
+        assert math.isfinite(score.value)
+        detector.learn(window)
+    assert all(math.isfinite(x) for x in detector.dump()[-1])
+
+
 def test_the_hours_of_the_day_are_learnt() -> None:
     detector = ExpectedSpend()
     for day in range(7):

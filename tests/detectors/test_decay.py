@@ -15,7 +15,7 @@ gaps = st.floats(0.0, 20_000.0)
 amounts = st.floats(-1e9, 1e15)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(gaps, amounts, amounts), min_size=1, max_size=30), st.floats(10.0, 1e6))
 def test_sums_are_those_of_every_value_weighted_by_its_age(
     steps: list[tuple[float, float, float]], half_life: float
@@ -32,7 +32,7 @@ def test_sums_are_those_of_every_value_weighted_by_its_age(
         assert sums.sums[i] == pytest.approx(brute, rel=1e-6, abs=1e-9 * size + 1e-12)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(deadline=None)
 @given(st.lists(gaps, min_size=1, max_size=30), st.floats(100.0, 1e6))
 def test_seconds_are_those_of_every_instant_weighted_by_its_age(gaps: list[float], half_life: float) -> None:
     """Time that brought values counts in full when it comes, the silence before it by its age."""
@@ -102,7 +102,7 @@ def test_skipped_time_neither_fades_nor_counts() -> None:
     assert sums.seconds == other.seconds
 
 
-@settings(max_examples=80, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.floats(-50.0, 50.0), min_size=1, max_size=60))
 def test_moments_are_plain_ones_until_the_memory_is_full(samples: list[float]) -> None:
     moments = FadingMoments()
@@ -115,7 +115,7 @@ def test_moments_are_plain_ones_until_the_memory_is_full(samples: list[float]) -
     assert moments.variance == pytest.approx(variance, abs=1e-7)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.floats(-50.0, 50.0), min_size=1, max_size=60), st.floats(1.0, 20.0))
 def test_moments_fade_by_half_every_half_life_of_samples(samples: list[float], half_life: float) -> None:
     moments = FadingMoments()

@@ -42,7 +42,7 @@ def test_the_logarithmic_mean_of_equals_is_that_and_of_nothing_an_error() -> Non
             logarithmic_mean(*bad)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(wild_streams, wild_streams, st.integers(-(10**18), 10**18))
 def test_shares_add_up_to_the_change_to_the_nano_dollar(
     before: list[dict[str, float]], after: list[dict[str, float]], change: int
@@ -54,7 +54,7 @@ def test_shares_add_up_to_the_change_to_the_nano_dollar(
     assert [c.share_nanos for c in found] == sorted((c.share_nanos for c in found), reverse=True)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(streams, streams)
 def test_without_scaling_the_shares_are_exact(
     before: list[dict[str, float]], after: list[dict[str, float]]
@@ -111,7 +111,7 @@ def test_no_change_has_no_shares_and_no_streams_have_no_factors() -> None:
     assert decompose([], [], 0) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(deadline=None)
 @given(streams, streams)
 def test_shares_that_cancel_out_are_no_larger_than_the_money_on_both_sides(
     before: list[dict[str, float]], after: list[dict[str, float]]

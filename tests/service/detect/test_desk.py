@@ -73,7 +73,7 @@ for _record in STREAM:
         EXACT[_record.workflow] = EXACT.get(_record.workflow, 0) + _record.cost_nanos
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=settings().max_examples // 3)
 @given(st.lists(st.tuples(st.integers(0, len(STREAM) - 1), st.integers(0, 60), st.booleans()), max_size=4))
 def test_replaying_any_suffix_again_leaves_the_totals_exact(crashes: list[tuple[int, int, bool]]) -> None:
     """At some records the worker dies, and its successor reads some of the last ones again."""
@@ -212,7 +212,7 @@ def test_a_desk_leaves_alone_what_came_from_other_partitions() -> None:
     assert desk.apply(tick(T0 + 1_000.0), 0, 0.0, BOOK).changed == {}
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=settings().max_examples // 3)
 @given(st.lists(st.tuples(st.integers(0, 30), st.booleans(), st.integers(0, 400)), min_size=1, max_size=30))
 def test_an_alarm_never_rings_in_vain_for_ever(steps: list[tuple[int, bool, int]]) -> None:
     """Once time has passed a workflow's due moment, it is due later or never: no tick wakes it for nothing."""

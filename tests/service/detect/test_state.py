@@ -56,7 +56,7 @@ def test_every_field_is_stored_or_said_not_to_be() -> None:
     assert set(WorkflowState.__struct_fields__) - set(module._Stored.__struct_fields__) == {"tuned_by"}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings().max_examples // 3, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 40), st.integers(0, 10**15), st.booleans(), st.booleans()),
@@ -96,7 +96,7 @@ def test_a_state_that_is_cut_anywhere_is_unreadable() -> None:
 DATA = encode(lived(12))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, len(DATA) - 1), st.integers(0, 255)), min_size=1, max_size=4))
 def test_damaged_bytes_are_unreadable_or_a_state(damage: list[tuple[int, int]]) -> None:
     data = bytearray(DATA)
@@ -109,7 +109,7 @@ def test_damaged_bytes_are_unreadable_or_a_state(damage: list[tuple[int, int]]) 
     assert isinstance(state, WorkflowState)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_garbage_is_unreadable(data: bytes) -> None:
     for first in (b"\x01", b"\x02"):

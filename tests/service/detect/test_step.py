@@ -52,7 +52,7 @@ def eventful(seed: int, buckets: int = 120) -> list[Record]:
     return found
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=settings().max_examples // 6)
 @given(st.integers(0, 10**6))
 def test_the_same_records_give_the_same_bytes(seed: int) -> None:
     records = eventful(seed)
@@ -61,7 +61,7 @@ def test_the_same_records_give_the_same_bytes(seed: int) -> None:
     assert encode(one) == encode(other)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=settings().max_examples // 6)
 @given(st.integers(0, 10**6), st.randoms(use_true_random=False))
 def test_a_restart_between_any_two_records_changes_nothing(seed: int, dice: random.Random) -> None:
     records = eventful(seed)
@@ -77,7 +77,7 @@ def test_a_restart_between_any_two_records_changes_nothing(seed: int, dice: rand
     assert kept.totals.cost == sum(r.cost_nanos for r in records if isinstance(r, Rollup))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=settings().max_examples // 6)
 @given(st.integers(0, 10**6))
 def test_a_moment_that_is_told_again_changes_nothing(seed: int) -> None:
     """A desk that reads its ticks again must come to the same states."""
@@ -92,7 +92,7 @@ def test_a_moment_that_is_told_again_changes_nothing(seed: int) -> None:
     assert encode(once) == encode(twice)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=settings().max_examples // 6)
 @given(st.integers(0, 10**6))
 def test_nothing_waits_that_a_moment_could_do(seed: int) -> None:
     state = WorkflowState.fresh("support-agent")

@@ -191,7 +191,7 @@ def random_records(seed: int, n: int) -> list[tuple[str, bytes]]:
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 12), st.randoms(use_true_random=False))
 def test_the_order_of_records_of_different_keys_changes_nothing(
     seed: int, n: int, dice: random.Random
@@ -214,7 +214,7 @@ def test_a_version_names_what_holds_and_not_what_was_read() -> None:
     assert lived.apply(GLOBAL[0], None, 7).version == ConfigBook.empty().version == "defaults"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 12))
 def test_a_version_tells_content_and_offset(seed: int, n: int) -> None:
     records = random_records(seed, n)

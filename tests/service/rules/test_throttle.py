@@ -226,7 +226,7 @@ def test_the_same_inputs_give_the_same_command() -> None:
     assert len({c.command_id for c in one}) == 3
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0.0, 300.0), st.integers(0, 6), st.booleans()), min_size=1, max_size=25),
     st.sampled_from([10.0, 60.0, 600.0, 86_400.0]),
