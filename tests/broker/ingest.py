@@ -232,10 +232,14 @@ class Worker:
         return self._process.returncode
 
     async def said(self, text: str, timeout_s: float = 30.0) -> None:
-        async with asyncio.timeout(timeout_s):
-            while text not in self.log():
-                assert self.alive, self.log()
-                await asyncio.sleep(0.05)
+        """Wait until the log has `text`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while text not in self.log():
+                    assert self.alive, self.log()
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"never said {text!r}:\n{self.log()}") from None
 
     def kill(self) -> None:
         if self.alive:

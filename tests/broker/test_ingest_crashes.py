@@ -47,14 +47,14 @@ async def test_killed_hard_again_and_again_it_counts_every_event_once(install: I
 
 
 async def test_a_zombie_is_fenced_and_its_output_invisible(install: Install, start: Start) -> None:
-    here = install(commit_interval_ms=1_500)
+    here = install(commit_interval_ms=4_000)
     await here.create()
     sent = events(6_000)
-    publishing = asyncio.create_task(trickle(here, sent, seconds=8.0))
+    publishing = asyncio.create_task(trickle(here, sent, seconds=10.0))
     zombie = start(here, session_timeout_s=SESSION_S)
     await here.until_calls(1)
-    await asyncio.sleep(0.5)
-    zombie.send(signal.SIGSTOP)  # with records folded and not committed: it commits every 1.5 s only
+    await asyncio.sleep(1.2)
+    zombie.send(signal.SIGSTOP)  # with records folded and not committed: it commits every 4 s only
     heir = start(here, session_timeout_s=SESSION_S)
     await heir.said("remembering")
     await here.until_calls(3_000)
