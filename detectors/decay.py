@@ -54,7 +54,7 @@ class DecayedSums:
     def add(self, end: float, values: tuple[float, ...], span: float) -> None:
         """Add what happened in the `span` seconds up to `end`; silence since the last call counts as time."""
         self.sums, self.seconds = self.peek(end, values, span)
-        self.skip(end)
+        self.until = end if self.until is None or end > self.until else self.until
 
     def skip(self, end: float) -> None:
         """Let time pass up to `end` as if it had not: nothing fades, and the silence does not count."""

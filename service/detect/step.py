@@ -84,8 +84,9 @@ def due(state: WorkflowState, book: ConfigBook) -> float:
     config = book.workflow(state.workflow, state.team)
     if state.throttles and not book.throttles_on:
         return 0.0
-    times = [float(b.end) for b in state.buckets if not b.closed]
-    times += [incident.due(config) for incident in state.incidents.values()]
+    times = [incident.due(config) for incident in state.incidents.values()]
+    if (first := next((b.end for b in state.buckets if not b.closed), None)) is not None:  # they are in order
+        times.append(float(first))
     if state.throttles:
         firing = {i.fingerprint for i in state.incidents.values() if i.status == "firing"}
         times += [t.renew if t.fingerprint in firing else t.expires for t in state.throttles.values()]
