@@ -158,7 +158,12 @@ def _tell(
         state.over[family] = state.now
         # What it did is not what a trace of this workflow usually does.
         state.ended = [t for t in state.ended if t.trace_id not in incident.culprits]
-        mine = [t for t in state.throttles.values() if t.fingerprint == incident.fingerprint]
+        # An enforced throttle runs to its end: what it stops is silent because of it, and would start again.
+        mine = [
+            t
+            for t in state.throttles.values()
+            if t.fingerprint == incident.fingerprint and t.mode == "dry_run"
+        ]
         effects.throttles += release(mine, state.now, f"{incident.kind} is over", book.version)
         state.throttles = {k: t for k, t in state.throttles.items() if t not in mine}
     else:
