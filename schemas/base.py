@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -110,6 +112,26 @@ Usd = Annotated[
     ),
 ]
 """Dollars as somebody outside wrote them: a decimal string (preferred) or a number."""
+
+
+def _base64(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    if not isinstance(value, str):
+        raise PydanticCustomError("wrong_type", "expected base64")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise PydanticCustomError("invalid_value", "not base64") from None
+
+
+Base64 = Annotated[
+    bytes,
+    BeforeValidator(_base64),
+    PlainSerializer(lambda b: base64.b64encode(b).decode("ascii"), return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+"""Bytes, written as base64."""
 
 Label = Annotated[str, Field(min_length=1, max_length=MAX_LABEL, pattern=_NO_CONTROL)]
 """A name or id: 1 to 200 characters, no control characters."""

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, ClassVar, Final, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from schemas.base import MAX_EPOCH_SECONDS, MAX_LABEL, Count, Label, Part, Record, Text, Timestamp
+from schemas.base import MAX_EPOCH_SECONDS, MAX_LABEL, Base64, Count, Label, Part, Record, Text, Timestamp
 from schemas.reasons import Reason, Refused
 
 MAX_HEADERS: Final = 1_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST_MS: Final = MAX_EPOCH_SECONDS * 1_000
-
-
-def _base64(value: object) -> bytes | None:
-    if value is None or isinstance(value, bytes):
-        return value
-    if not isinstance(value, str):
-        raise PydanticCustomError("wrong_type", "expected base64")
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        raise PydanticCustomError("invalid_value", "not base64") from None
 
 
 def _reason(value: object) -> object:
@@ -39,17 +26,9 @@ def _reason(value: object) -> object:
         raise PydanticCustomError("invalid_value", "no such reason") from None
 
 
-Bytes = Annotated[
-    bytes,
-    BeforeValidator(_base64),
-    PlainSerializer(lambda b: base64.b64encode(b).decode("ascii"), return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
-]
-
-
 class Header(Part):
     key: str
-    value: Bytes | None = None
+    value: Base64 | None = None
 
 
 class Origin(Part):
@@ -68,8 +47,8 @@ class DeadLetter(Record):
 
     origin: Origin
     timestamp: Timestamp = Field(description="the broker's time of the original record")
-    key: Bytes | None = None
-    value: Bytes | None = None
+    key: Base64 | None = None
+    value: Base64 | None = None
     headers: Annotated[list[Header], Field(max_length=MAX_HEADERS)] = []
     reason: Annotated[Reason, BeforeValidator(_reason)]
     path: Annotated[str, Field(max_length=500)] = Field("", description="dotted path of the refused field")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic import Field, WithJsonSchema
 
-from schemas.base import Count, Label, Nanos, Part, Record, Timestamp, Whole
+from schemas.base import Base64, Count, Label, Nanos, Part, Record, Timestamp, Whole
 
 BUCKET_SECONDS: Final = 10
 DIMENSIONS: Final = ("model", "provider", "team", "feature", "customer", "api_key")
@@ -20,22 +17,9 @@ MAX_LIVE_TRACES: Final = 16
 Dimension = Literal["model", "provider", "team", "feature", "customer", "api_key"]
 
 
-def _sketch(value: object) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    if not isinstance(value, str):
-        raise PydanticCustomError("wrong_type", "expected base64")
-    try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError):
-        raise PydanticCustomError("invalid_value", "not base64") from None
-
-
 Sketch = Annotated[
-    bytes,
-    BeforeValidator(_sketch),
+    Base64,
     Field(max_length=8_192),
-    PlainSerializer(lambda b: base64.b64encode(b).decode("ascii"), return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "contentEncoding": "base64", "maxLength": 10_924}),
 ]
 """A HyperLogLog sketch (Apache DataSketches, lg_k = 10, compact image). Empty bytes = nothing counted."""

@@ -15,12 +15,13 @@ from service.detect.clerk import Clerk
 from service.detect.effects import Outbox
 from service.detect.state import WorkflowState
 from service.errors import TidegateError
-from service.kafka import producer, require_topics, started
+from service.kafka import KafkaError, producer, require_topics, started, unavailable
 from service.kafka.config_view import ConfigView
 from service.kafka.faust_transport import AppFailedError, GuardedApp, build_app, keyed_table
 from service.runtime import health, metrics
 from service.runtime.clock import Clock
 from service.runtime.health import Health
+from service.runtime.tasks import until_one_ends
 from service.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -67,30 +68,14 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock) -> None:
         app, clerk = _build(
             settings, len(topics[kafka.topic(ROLLUPS)]), Outbox(sender, kafka, clock), view, clock
         )
-        watching = asyncio.create_task(_watch(app, clerk, status, settings))
-        following = asyncio.create_task(view.failed())
-        ended = asyncio.create_task(_first(stop.wait(), following))
-        leave = asyncio.Event()
-        ended.add_done_callback(lambda _: leave.set())
         try:
-            await app.run_until(leave)
+            await until_one_ends(app.run_until(stop), view.failed(), _watch(app, clerk, status, settings))
         except AppFailedError as error:
             if isinstance(error.__cause__, TidegateError):
                 raise error.__cause__ from None
             raise
-        finally:
-            watching.cancel()
-            ended.cancel()
-            following.cancel()
-            results = await asyncio.gather(watching, ended, following, return_exceptions=True)
-        for result in results:
-            if isinstance(result, Exception):
-                raise result
-
-
-async def _first(*awaitables: Any) -> None:
-    tasks = [asyncio.ensure_future(a) for a in awaitables]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        except KafkaError as error:
+            raise unavailable(error, kafka) from error
 
 
 def _build(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from typing import Any
 
 from schemas.topics import COST_EVENTS, DEAD_LETTERS, ROLLUPS
 from service.ingest.intake import Intake
@@ -16,6 +14,7 @@ from service.kafka.config_view import ConfigView
 from service.kafka.lane import pass_over_fences
 from service.runtime.clock import Clock, SystemClock
 from service.runtime.health import Health, serve
+from service.runtime.tasks import until_one_ends
 from service.settings import Settings
 
 _LOG = logging.getLogger(__name__)
@@ -69,19 +68,6 @@ async def run(
         )
         _LOG.info("ingest: health and metrics on port %d", port)
         try:
-            await _until_one_ends(intake.run(stop), config.failed())
+            await until_one_ends(intake.run(stop), config.failed())
         except KafkaError as error:
             raise unavailable(error, kafka) from error
-
-
-async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
-    """Run all until the first ends, raise what it raised, and cancel the others."""
-    tasks = [asyncio.create_task(part) for part in parts]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

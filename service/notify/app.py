@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any, Final
@@ -35,6 +34,7 @@ from service.notify.template import Link
 from service.runtime.clock import Clock, SystemClock
 from service.runtime.health import Health, serve
 from service.runtime.metrics import NOTIFY_LAG
+from service.runtime.tasks import until_one_ends
 from service.settings import NotifySettings, Settings
 
 MAX_UNFINISHED: Final = 1_000
@@ -84,9 +84,7 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
         counter = Counter(reader, kafka.topic(ALERTS), desk, log, health, clock)
         _LOG.info("notify: %d receivers, health and metrics on port %d", len(couriers), port)
         try:
-            await _until_one_ends(
-                counter.run(stop), config.failed(), *(courier.run() for courier in couriers)
-            )
+            await until_one_ends(counter.run(stop), config.failed(), *(courier.run() for courier in couriers))
         except KafkaError as error:
             raise unavailable(error, kafka) from error
 
@@ -101,19 +99,6 @@ def _courier(name: str, receiver: Any, desk: Desk, notify: NotifySettings, clock
         clock=clock,
         chance=random.random,
     )
-
-
-async def _until_one_ends(*parts: Coroutine[Any, Any, None]) -> None:
-    """Run all until the first ends, raise what it raised, and cancel the others."""
-    tasks = [asyncio.create_task(part) for part in parts]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Counter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types, and asks for the class
