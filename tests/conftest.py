@@ -14,7 +14,7 @@ from tests.support.broker import broker_under_test, describe_choice
 
 # A loaded machine is no bug, so no example has a deadline; `make fuzz` asks for many more of them.
 settings.register_profile("default", deadline=None)
-settings.register_profile("fuzz", deadline=None, max_examples=20_000)
+settings.register_profile("fuzz", deadline=None, max_examples=1_000)
 settings.load_profile("default")
 
 _used = pytest.StashKey[list[str]]()
