@@ -36,7 +36,7 @@ from service.settings import IngestSettings
 
 _NO_FUTURE_MS: Final = 32_503_680_000_000
 """Year 3000: a file has no broker time against which an event could lie in the future."""
-_DRAIN_RECORDS: Final = 1_000
+_DRAIN_RECORDS: Final = 5_000
 _DRAIN_S: Final = 1.0
 
 
