@@ -141,6 +141,18 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
                 "model": "gpt-4o",
             }
         ],
+        "other_traces": {"traces": 9, "calls": 14, "cost_nanos": 52_000_000, "max_cost_nanos": 7_200_000},
+        "price_faults": [
+            {
+                "kind": "off_list",
+                "provider": "openai",
+                "model": "gpt-4o",
+                "calls": 2,
+                "tokens": 3_100,
+                "cost_nanos": 81_000_000,
+                "list_nanos": 8_100_000,
+            }
+        ],
     },
     "tick": {"type": "tick", "partition": 2, "partitions": 4, "watermark": "2026-01-31T14:07:36.250Z"},
     "alert": _ALERT,

@@ -16,7 +16,7 @@ UNATTRIBUTED = "unattributed"
 class Charge(Part):
     """Spend that is not a call. Its `cost_usd` must be given: no price list knows it."""
 
-    kind: Literal["gpu_hours", "seats", "credits", "storage", "fine_tune", "other"]
+    kind: Literal["gpu_hours", "seats", "credits", "storage", "fine_tune", "embeddings", "other"]
     quantity: Positive = Field(description="how many units `cost_usd` pays for")
     unit: Label = Field(description="hour, seat, GB-month, …")
 
@@ -48,6 +48,10 @@ class CostEvent(Record):
     input_tokens: Tokens = Field(0, description="ALL input, cache reads and writes included")
     cached_input_tokens: Tokens = Field(0, description="read from the provider's cache; inside input_tokens")
     cache_write_tokens: Tokens = Field(0, description="written to the provider's cache; inside input_tokens")
+    cache_write_1h_tokens: Tokens = Field(
+        0,
+        description="written to live an hour, which some providers charge more for; inside cache_write_tokens",
+    )
     output_tokens: Tokens = Field(0, description="ALL output, reasoning included")
     reasoning_tokens: Tokens = Field(0, description="thought, not shown; inside output_tokens")
 
@@ -64,6 +68,10 @@ class CostEvent(Record):
         None, description="from sent to the last byte"
     )
     operation: Label | None = Field(None, description="gen_ai.operation.name: chat, embeddings, …")
+    service_tier: Label | None = Field(
+        None,
+        description="class of service the provider billed: batch, flex, priority, …; absent = the standard one",
+    )
     usage_source: Literal["reported", "estimated"] = Field(
         "reported", description="estimated: counted by the gateway, as after a stream that was cancelled"
     )
@@ -74,6 +82,10 @@ class CostEvent(Record):
         if self.cached_input_tokens + self.cache_write_tokens > self.input_tokens:
             raise PydanticCustomError(
                 "cached_exceeds_input", "cached_input_tokens + cache_write_tokens exceed input_tokens"
+            )
+        if self.cache_write_1h_tokens > self.cache_write_tokens:
+            raise PydanticCustomError(
+                "cached_exceeds_input", "cache_write_1h_tokens exceed cache_write_tokens"
             )
         if self.reasoning_tokens > self.output_tokens:
             raise PydanticCustomError("reasoning_exceeds_output", "reasoning_tokens exceed output_tokens")

@@ -13,6 +13,7 @@ DIMENSIONS: Final = ("model", "provider", "team", "feature", "customer", "api_ke
 MAX_SLICES: Final = 8
 """Values named per dimension and delta; the others are summed in `rest`."""
 MAX_LIVE_TRACES: Final = 16
+MAX_PRICE_FAULTS: Final = 8
 
 Dimension = Literal["model", "provider", "team", "feature", "customer", "api_key"]
 
@@ -70,6 +71,32 @@ class LiveTrace(Part):
     model: Label | None = None
 
 
+class RestOfTraces(Part):
+    """What `live_traces` leaves out: none of these traces added more than `max_cost_nanos` within the delta."""
+
+    traces: Count = 0
+    calls: Count = 0
+    cost_nanos: Nanos = 0
+    max_cost_nanos: Nanos = 0
+
+
+PriceFaultKind = Literal["unpriced", "zero_cost", "off_list", "unknown_tier"]
+"""unpriced = no price at all; zero_cost = the gateway says 0 for tokens that cost something; off_list = its cost is
+far from the list price; unknown_tier = priced as standard service for want of the tier's own price."""
+
+
+class PriceFault(Part):
+    """Calls of one model whose cost is missing or hard to believe."""
+
+    kind: PriceFaultKind
+    provider: Label
+    model: Label
+    calls: Count
+    tokens: Count = Field(0, description="input + output")
+    cost_nanos: Nanos = Field(0, description="as counted")
+    list_nanos: Nanos = Field(0, description="what the list price would have made it; 0 when there is none")
+
+
 class Rollup(Record):
     """Delta of one workflow in one 10 s bucket. Deltas add up: a bucket is the sum of its rollups."""
 
@@ -81,9 +108,11 @@ class Rollup(Record):
     bucket_start: Timestamp
     last_event_at: Timestamp | None = Field(None, description="latest occurred_at among the calls")
     source: Source
-    calls: Count
+    calls: Count = Field(description="charges are not calls")
     errors: Count = 0
-    cost_nanos: Nanos
+    cost_nanos: Nanos = Field(description="of calls and charges")
+    charges: Count = Field(0, description="metered charges that are not calls: seats, GPU hours, storage, …")
+    charge_nanos: Nanos = Field(0, description="share of cost_nanos that is charges")
     unpriced_calls: Count = 0
     unpriced_tokens: Count = 0
     estimated_cost_nanos: Nanos = Field(0, description="share of cost_nanos whose usage was estimated")
@@ -100,6 +129,10 @@ class Rollup(Record):
     customers: Sketch = b""
     by_dimension: Annotated[list[Breakdown], Field(max_length=len(DIMENSIONS))] = []
     live_traces: Annotated[list[LiveTrace], Field(max_length=MAX_LIVE_TRACES)] = []
+    other_traces: RestOfTraces = RestOfTraces()
+    price_faults: Annotated[list[PriceFault], Field(max_length=MAX_PRICE_FAULTS)] = Field(
+        [], description="the ones with the most calls"
+    )
     late: Count = Field(0, description="calls behind the watermark when they were folded")
     duplicates: Count = Field(0, description="dropped: their event_id had been seen; not in `calls`")
 

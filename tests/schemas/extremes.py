@@ -32,7 +32,7 @@ def _model(model: type[BaseModel]) -> dict[str, Any]:
     if model.__name__ == "TuningScope":
         found["workflow"] = None
     if "cache_write_tokens" in model.model_fields and "customer" in model.model_fields:
-        found["cache_write_tokens"] = 0
+        found["cache_write_tokens"] = found["cache_write_1h_tokens"] = 0
     return found
 
 

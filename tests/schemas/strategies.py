@@ -54,6 +54,9 @@ def _consistent(model: type[BaseModel], found: dict[str, Any]) -> dict[str, Any]
         )
         if found.get("cached_input_tokens", 0) + written > found["input_tokens"]:
             found["cache_write_tokens"] = 0
+        found["cache_write_1h_tokens"] = min(
+            found.get("cache_write_1h_tokens", 0), found.get("cache_write_tokens", 0)
+        )
         found["output_tokens"] = max(found.get("output_tokens", 0), found.get("reasoning_tokens", 0))
         if found.get("charge") is not None and found.get("cost_usd") is None:
             found["cost_usd"] = Decimal("1.5")

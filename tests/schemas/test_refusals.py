@@ -244,6 +244,10 @@ WHOLES: list[tuple[dict[str, object], Reason]] = [
     ({"input_tokens": 10, "cached_input_tokens": 11}, Reason.CACHED_EXCEEDS_INPUT),
     ({"input_tokens": 10, "cache_write_tokens": 11}, Reason.CACHED_EXCEEDS_INPUT),
     ({"input_tokens": 10, "cached_input_tokens": 6, "cache_write_tokens": 5}, Reason.CACHED_EXCEEDS_INPUT),
+    (
+        {"input_tokens": 10, "cache_write_tokens": 3, "cache_write_1h_tokens": 4},
+        Reason.CACHED_EXCEEDS_INPUT,
+    ),
     ({"cached_input_tokens": 1}, Reason.CACHED_EXCEEDS_INPUT),
     ({"output_tokens": 10, "reasoning_tokens": 11}, Reason.REASONING_EXCEEDS_OUTPUT),
     ({"reasoning_tokens": 1}, Reason.REASONING_EXCEEDS_OUTPUT),
