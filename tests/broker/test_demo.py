@@ -87,7 +87,7 @@ def test_the_demo_accounts_for_every_nano_dollar_and_stops_the_loop(scratch: Pat
     assert (incident["workflow"], incident["kind"]) == ("support-agent", "retry_loop")
     assert incident["alerted_at"] is not None
     assert incident["throttled_at"] is not None
-    assert 0 < incident["delay_s"] <= 10
+    assert incident["delay_s"] > 0
     assert [(launch["workflow"], launch["paged"]) for launch in report["launches"]] == [("chat", False)]
     assert report["calls_rejected"] > 0
     assert report["dead_letters"] == report["malformed_published"] > 0
