@@ -55,9 +55,10 @@ def publish(call: Call, event_id: str, pricer: Pricer) -> Published:
     ValueError
         The price list does not know the model: the demo could not tell what must be accounted.
     """
+    at_ms = round(call.at * 1_000)
     event: dict[str, Any] = {
         "event_id": event_id,
-        "occurred_at": datetime.fromtimestamp(round(call.at, 3), UTC),
+        "occurred_at": datetime.fromtimestamp(at_ms / 1_000, UTC),
         "provider": call.provider,
         "model": call.model,
         "workflow": call.workflow,
@@ -79,7 +80,7 @@ def publish(call: Call, event_id: str, pricer: Pricer) -> Published:
         "usage_source": "estimated" if call.status == "cancelled" else "reported",
     }
     # Not validated here: whoever reads it must do that anyway, and a day of traffic is published in seconds.
-    nanos = pricer.price(CostEvent.model_construct(**event)).cost_nanos
+    nanos = pricer.price(CostEvent.model_construct(**event), at_ms * 1_000, None).cost_nanos
     if nanos is None:
         raise ValueError(f"no list price for {call.provider}/{call.model}")
     if call.priced:

@@ -7,18 +7,20 @@ from datetime import timedelta
 from typing import Final
 
 from schemas.dead_letters import DeadLetter
-from schemas.events import UNATTRIBUTED
+from schemas.events import UNATTRIBUTED, CostEvent
+from schemas.money import nanos
 from schemas.reasons import Refused
 from schemas.rollups import BUCKET_SECONDS, Rollup, Tick
 from service.ingest.dead_letter import DeadLetterLimits, dead_letter
 from service.ingest.decode import decode_event
 from service.ingest.dedup import SeenIds
 from service.ingest.delta import EPOCH, Delta
-from service.ingest.price import Pricer
+from service.ingest.price import Priced, Pricer
 from service.ingest.record import RawRecord
 from service.settings import IngestSettings
 
 _NEVER: Final = float("-inf")
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,7 @@ class Fold:
         delta = self._deltas.get((workflow, bucket))
         if delta is None:
             delta = self._deltas[workflow, bucket] = Delta(workflow, bucket, event, offset)
-        priced = self._price(event)
+        priced = self._priced(event)
         delta.add(event, priced, offset)
         if late:
             self._late += 1
@@ -178,6 +180,12 @@ class Fold:
         if priced.cost_nanos is None:
             which = event.provider, event.model
             self._unpriced[which] = self._unpriced.get(which, 0) + 1
+
+    def _priced(self, event: CostEvent) -> Priced:
+        cost = None if event.cost_usd is None else nanos(event.cost_usd)
+        if event.charge is not None:  # costs what it says: no price list knows it
+            return Priced(cost, 0, 0, None, 0, "gateway")
+        return self._price(event, (event.occurred_at - EPOCH) // _MICROSECOND, cost)
 
     def _pass_time(self, at: float, raw: RawRecord) -> None:
         # A record without a broker time could not be checked for lying in the future: it moves no time.

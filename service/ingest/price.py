@@ -8,15 +8,14 @@ event then costs a few integer multiplications. A test compares the two for ever
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, time
-from typing import Final, Literal, NamedTuple, TypeVar
+from datetime import UTC, datetime, time, timedelta
+from typing import Final, Literal, NamedTuple, Protocol, TypeVar
 
 from genai_prices.data_snapshot import DataSnapshot, get_snapshot
 from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, TimeOfDateConstraint
 
 from schemas.control import Price
-from schemas.events import CostEvent
-from schemas.money import nanos
+from schemas.rollups import PriceFaultKind
 from service.ingest.tariff import FREE, Tariff, contract_tariff, list_tariff, price_keys, rates_for, rounded
 
 MAX_CACHED: Final = 20_000
@@ -33,12 +32,41 @@ PROVIDER_ALIASES: Final = {
 
 PriceSource = Literal["gateway", "contract", "list", "no_usage", "unpriced"]
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
+class Usage(Protocol):
+    """What of a call decides its price: a `CostEvent`, or anything flat with the same names."""
+
+    @property
+    def provider(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def input_tokens(self) -> int: ...
+    @property
+    def cached_input_tokens(self) -> int: ...
+    @property
+    def cache_write_tokens(self) -> int: ...
+    @property
+    def cache_write_1h_tokens(self) -> int: ...
+    @property
+    def output_tokens(self) -> int: ...
+    @property
+    def reasoning_tokens(self) -> int: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def operation(self) -> str | None: ...
+    @property
+    def service_tier(self) -> str | None: ...
+
+
 class Priced(NamedTuple):
-    """What one event cost.
+    """What one call cost.
 
     Attributes
     ----------
@@ -48,12 +76,18 @@ class Priced(NamedTuple):
         List price of all tokens as if nothing had been cached; 0 when there is no list price.
     reference_output_nanos : int
         The share of it that is output.
+    fault : str or None
+        Why the cost is missing or hard to believe.
+    list_nanos : int
+        What the contract's price, else the list price, makes of this very call; 0 when there is neither.
     """
 
     cost_nanos: int | None
     reference_cost_nanos: int
+    reference_output_nanos: int
+    fault: PriceFaultKind | None
+    list_nanos: int
     source: PriceSource
-    reference_output_nanos: int = 0
 
 
 class _Entry(NamedTuple):
@@ -98,21 +132,26 @@ class Pricer:
             self._contracts.setdefault((price.provider.lower(), price.model.lower()), []).append(price)
         self._entries.clear()
 
-    def price(self, event: CostEvent) -> Priced:
-        """Price one event, rounded half to even to whole nano-dollars, once.
+    def price(self, event: Usage, at_us: int, cost_nanos: int | None) -> Priced:
+        """Price one call, rounded half to even to whole nano-dollars, once.
 
-        Without `cost_usd`:
+        Parameters
+        ----------
+        event : Usage
+            A call. A metered charge costs what it says and never gets here.
+        at_us : int
+            When it ended, microseconds since the epoch, UTC.
+        cost_nanos : int or None
+            What the gateway computed; None when it did not say.
+
+        Without the gateway's cost:
 
         - `error` without any token: 0, source `no_usage`. Providers do not charge for a failed call.
         - any other status without any token: unpriced, unless the model has a price per request. Gateways
           report none when a client hangs up, but the provider charges.
         - a model that is unknown, or whose list price is not per token (audio by the hour): unpriced.
-
-        Cache writes cost the 5-minute price where there are two: gateways do not tell them apart.
         """
-        if event.charge is not None:
-            return Priced(nanos(event.cost_usd) if event.cost_usd is not None else None, 0, "gateway")
-        at = event.occurred_at
+        at = _EPOCH + timedelta(microseconds=at_us)
         entry = self._entries.get((event.provider, event.model, at.toordinal()))
         if entry is None:
             entry = self._enter(event.provider, event.model, at)
@@ -128,29 +167,34 @@ class Pricer:
             reference = rounded(tokens_in * rates.input + output, rates.per)
             reference_output = rounded(output, rates.per)
 
-        if event.cost_usd is not None:
-            return Priced(nanos(event.cost_usd), reference, "gateway", reference_output)
-        if not tokens_in and not tokens_out and event.status == "error":
-            return Priced(0, 0, "no_usage")
+        cost = 0
+        if entry.cost is not None:
+            rates = rates_for(entry.cost, tokens_in)
+            if tokens_in or tokens_out or rates.request:
+                cached, write, reasoning = (
+                    event.cached_input_tokens,
+                    event.cache_write_tokens,
+                    event.reasoning_tokens,
+                )
+                cost = rounded(
+                    (tokens_in - cached - write) * rates.input
+                    + cached * rates.cached
+                    + write * rates.write
+                    + (tokens_out - reasoning) * rates.output
+                    + reasoning * rates.reasoning
+                    + rates.request,
+                    rates.per,
+                )
+        if cost_nanos is not None:
+            return Priced(cost_nanos, reference, reference_output, None, cost, "gateway")
+        if not tokens_in and not tokens_out:
+            if event.status == "error":
+                return Priced(0, 0, 0, None, 0, "no_usage")
+            if not cost:
+                return Priced(None, 0, 0, "unpriced", 0, "unpriced")
         if entry.cost is None:
-            return Priced(None, reference, "unpriced", reference_output)
-        rates = rates_for(entry.cost, tokens_in)
-        if not tokens_in and not tokens_out and not rates.request:
-            return Priced(None, 0, "unpriced")
-        cached, write, reasoning = (
-            event.cached_input_tokens,
-            event.cache_write_tokens,
-            event.reasoning_tokens,
-        )
-        cost = (
-            (tokens_in - cached - write) * rates.input
-            + cached * rates.cached
-            + write * rates.write
-            + (tokens_out - reasoning) * rates.output
-            + reasoning * rates.reasoning
-            + rates.request
-        )
-        return Priced(rounded(cost, rates.per), reference, entry.source, reference_output)
+            return Priced(None, reference, reference_output, "unpriced", 0, "unpriced")
+        return Priced(cost, reference, reference_output, None, cost, entry.source)
 
     def _enter(self, provider: str, model: str, at: datetime) -> _Entry:
         listed = self._find(provider, model)

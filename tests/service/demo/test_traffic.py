@@ -96,10 +96,11 @@ def test_every_call_becomes_an_event_that_ingest_takes_and_prices_the_same() -> 
     for number, call in enumerate(Traffic(7, START, START).take(START + HOUR)):
         sent = publish(call, f"e-{number}", ours)
         event = decode_event(RawRecord(0, number, int(call.at * 1_000), None, sent.value, ()), 300.0)
-        priced = theirs.price(event)
+        said = None if event.cost_usd is None else nanos(event.cost_usd)
+        priced = theirs.price(event, round(event.occurred_at.timestamp() * 1_000_000), said)
         sources[priced.source] += 1
         assert priced.cost_nanos == sent.nanos
-        assert event.cost_usd is None or nanos(event.cost_usd) == sent.nanos
+        assert said is None or said == sent.nanos
         assert isinstance(event, CostEvent)
     assert sources["gateway"] > 100
     assert sources["list"] > 100

@@ -19,6 +19,8 @@ from service.ingest.price import Priced, Pricer
 from service.ingest.tariff import list_tariff, rates_for, rounded
 from tests.service.ingest.events import T0, event
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 MODELS = [(provider, model) for provider in get_snapshot().providers for model in provider.models]
 USAGES = [
     # input, of which cached, of which written, output, of which reasoning
@@ -45,6 +47,17 @@ def call(provider: str, model: str, usage: tuple[int, ...] = USAGES[0], **more: 
     )
 
 
+def price(pricer: Pricer, event: CostEvent) -> Priced:
+    """As the fold calls it."""
+    at_us = (event.occurred_at - EPOCH) // timedelta(microseconds=1)
+    return pricer.price(event, at_us, None if event.cost_usd is None else nanos(event.cost_usd))
+
+
+def cost(pricer: Pricer, event: CostEvent) -> tuple[int | None, str]:
+    found = price(pricer, event)
+    return found.cost_nanos, found.source
+
+
 def test_every_list_price_is_what_genai_prices_computes() -> None:
     priced = 0
     for provider, model in MODELS:
@@ -62,7 +75,7 @@ def test_every_list_price_is_what_genai_prices_computes() -> None:
                 )
                 expected = model.calc_price(usage, provider, genai_request_timestamp=day).total_price
                 rates = rates_for(tariff, tokens_in)
-                cost = rounded(
+                found = rounded(
                     (tokens_in - cached - written) * rates.input
                     + cached * rates.cached
                     + written * rates.write
@@ -71,7 +84,7 @@ def test_every_list_price_is_what_genai_prices_computes() -> None:
                     + rates.request,
                     rates.per,
                 )
-                assert cost == nanos(expected), (provider.id, model.id, day)
+                assert found == nanos(expected), (provider.id, model.id, day)
                 priced += 1
     assert priced > 20_000
 
@@ -93,13 +106,13 @@ def test_every_list_price_is_what_genai_prices_computes() -> None:
     ],
 )
 def test_list_prices_by_hand(provider: str, model: str, usage: tuple[int, ...], dollars: str) -> None:
-    assert Pricer().price(call(provider, model, usage))[::2] == (nanos(Decimal(dollars)), "list")
+    assert cost(Pricer(), call(provider, model, usage)) == (nanos(Decimal(dollars)), "list")
 
 
 def test_the_gateways_cost_comes_first_and_the_reference_still_is_the_list_price() -> None:
-    priced = Pricer().price(call("openai", "gpt-4o", (1_000, 500, 0, 100, 0), cost_usd="0.123456789"))
-    assert priced == Priced(123_456_789, 3_500_000, "gateway", 1_000_000)
-    assert Pricer().price(call("openai", "gpt-4o", cost_usd=0)).cost_nanos == 0
+    priced = price(Pricer(), call("openai", "gpt-4o", (1_000, 500, 0, 100, 0), cost_usd="0.123456789"))
+    assert priced == Priced(123_456_789, 3_500_000, 1_000_000, None, 2_875_000, "gateway")
+    assert price(Pricer(), call("openai", "gpt-4o", cost_usd=0)).cost_nanos == 0
 
 
 def test_what_nobody_knows_is_unpriced_and_never_zero() -> None:
@@ -111,32 +124,25 @@ def test_what_nobody_knows_is_unpriced_and_never_zero() -> None:
         ("/", "/"),
     ]:
         for _ in range(2):  # the second answer comes from the cache
-            assert pricer.price(call(provider, model)) == Priced(None, 0, "unpriced")
+            assert price(pricer, call(provider, model)) == Priced(None, 0, 0, "unpriced", 0, "unpriced")
     # A listed model without any price is unpriced; one that says so by name is free.
-    assert pricer.price(call("github-copilot", "gpt-4o")).cost_nanos is None
+    assert price(pricer, call("github-copilot", "gpt-4o")).cost_nanos is None
     free = next(m.id for p, m in MODELS if p.id == "openrouter" and m.id.endswith(":free"))
-    assert pricer.price(call("openrouter", free)) == Priced(0, 0, "list")
+    assert price(pricer, call("openrouter", free)) == Priced(0, 0, 0, None, 0, "list")
 
 
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        ("error", Priced(0, 0, "no_usage")),
-        ("cancelled", Priced(None, 0, "unpriced")),
-        ("success", Priced(None, 0, "unpriced")),
+        ("error", Priced(0, 0, 0, None, 0, "no_usage")),
+        ("cancelled", Priced(None, 0, 0, "unpriced", 0, "unpriced")),
+        ("success", Priced(None, 0, 0, "unpriced", 0, "unpriced")),
     ],
 )
 def test_a_failed_call_without_usage_costs_nothing_but_a_cancelled_one_nobody_knows(
     status: str, expected: Priced
 ) -> None:
-    assert Pricer().price(call("openai", "gpt-4o", (0, 0, 0, 0, 0), status=status)) == expected
-
-
-def test_a_charge_costs_what_it_says_and_has_no_list_price() -> None:
-    charge = {"kind": "gpu_hours", "quantity": 2.5, "unit": "h"}
-    assert Pricer().price(call("openai", "gpt-4o", cost_usd="12.5", charge=charge)) == Priced(
-        12_500_000_000, 0, "gateway"
-    )
+    assert price(Pricer(), call("openai", "gpt-4o", (0, 0, 0, 0, 0), status=status)) == expected
 
 
 def test_history_decides_by_event_time() -> None:
@@ -144,7 +150,7 @@ def test_history_decides_by_event_time() -> None:
     pricer = Pricer()
     old = call("openai", "o3", (1_000_000, 0, 0, 0, 0), occurred_at="2025-06-09T23:59:59Z")
     new = call("openai", "o3", (1_000_000, 0, 0, 0, 0), occurred_at="2025-06-10T00:00:00Z")
-    assert [pricer.price(e).cost_nanos for e in (old, new, old)] == [
+    assert [price(pricer, e).cost_nanos for e in (old, new, old)] == [
         10_000_000_000,
         2_000_000_000,
         10_000_000_000,
@@ -154,8 +160,9 @@ def test_history_decides_by_event_time() -> None:
 def test_a_price_by_time_of_day_changes_within_the_day() -> None:
     pricer = Pricer()
     costs = [
-        pricer.price(
-            call("deepseek", "deepseek-chat", (1_000_000, 0, 0, 0, 0), occurred_at=f"2025-03-01T{at}Z")
+        price(
+            pricer,
+            call("deepseek", "deepseek-chat", (1_000_000, 0, 0, 0, 0), occurred_at=f"2025-03-01T{at}Z"),
         ).cost_nanos
         for at in ("00:29:59", "00:30:00", "16:29:59", "16:30:00")
     ]
@@ -182,24 +189,28 @@ def test_a_contract_price_replaces_the_list_price_from_its_date_on() -> None:
         call("openai", "gpt-4o", mega, occurred_at=(noon + timedelta(seconds=s)).timestamp())
         for s in (-1, 0, 90_000)
     )
-    assert pricer.price(after).source == "list"
+    assert price(pricer, after).source == "list"
     pricer.use([contract("b", noon, "2"), contract("c", noon + timedelta(days=1), "1")])
-    assert pricer.price(before)[::2] == (2_500_000_000, "list")
+    assert cost(pricer, before) == (2_500_000_000, "list")
     # The reference stays the list price: that is how a new price shows.
-    assert pricer.price(after) == Priced(2_000_000_000, 2_500_000_000, "contract")
-    assert pricer.price(later).cost_nanos == 1_000_000_000
+    assert price(pricer, after) == Priced(2_000_000_000, 2_500_000_000, 0, None, 2_000_000_000, "contract")
+    assert price(pricer, later).cost_nanos == 1_000_000_000
     pricer.use([])
-    assert pricer.price(after).source == "list"
+    assert price(pricer, after).source == "list"
 
 
 def test_a_contract_price_may_say_what_the_cache_costs_and_prices_unlisted_models() -> None:
     unlisted = contract("x", T0, "4").model_copy(update={"model": "house-model"})
     pricer = Pricer([unlisted])
     usage = (100, 40, 10, 0, 0)
-    assert pricer.price(call("openai", "house-model", usage)) == Priced(400_000, 400_000, "contract")
+    assert price(pricer, call("openai", "house-model", usage)) == Priced(
+        400_000, 400_000, 0, None, 400_000, "contract"
+    )
     cached = {"cached_input_usd_per_mtok": Decimal("0.4"), "cache_write_usd_per_mtok": Decimal(5)}
     pricer.use([unlisted.model_copy(update=cached)])
-    assert pricer.price(call("openai", "house-model", usage)).cost_nanos == 50 * 4_000 + 40 * 400 + 10 * 5_000
+    assert (
+        price(pricer, call("openai", "house-model", usage)).cost_nanos == 50 * 4_000 + 40 * 400 + 10 * 5_000
+    )
 
 
 @given(st.integers(0, 10**12), st.integers(1, 10**9))
@@ -211,8 +222,8 @@ def test_invented_names_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(price_module, "MAX_CACHED", 10)
     pricer = Pricer()
     for i in range(35):
-        assert pricer.price(call("openai", f"gpt-4o-invented-{i}")).cost_nanos is None
-        assert pricer.price(call("openai", "gpt-4o")).cost_nanos == 3_500_000
+        assert price(pricer, call("openai", f"gpt-4o-invented-{i}")).cost_nanos is None
+        assert price(pricer, call("openai", "gpt-4o")).cost_nanos == 3_500_000
     assert len(pricer._models) <= 10
     assert len(pricer._entries) <= 10
     assert len(pricer._snapshot._lookup_cache) + len(pricer._snapshot._provider_misses) <= 30
