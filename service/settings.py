@@ -8,6 +8,7 @@ TOML file (`[kafka] bootstrap_servers = …`); `deploy/tidegate.example.toml` is
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,8 +22,9 @@ from schemas.topics import Topic
 from service.errors import SettingsError
 from service.runtime.logs import hide
 
-Role = Literal["ingest", "detect", "notify"]
+Role = Literal["ingest", "detect", "notify", "door"]
 ROLES: Final[tuple[Role, ...]] = ("ingest", "detect", "notify")
+"""What every installation runs. The door is for those whose gateways have no Kafka."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=-1, le=65_535)]
@@ -207,6 +209,67 @@ class NotifySettings(Section):
     """By the name that routes use. An alert that no route matches goes to all of them."""
 
 
+class DoorToken(Section):
+    """One bearer token. Several may be valid at once, so that they can be rotated and told apart."""
+
+    token: SecretStr | None = None
+    token_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        if self.token is None and self.token_file is None:
+            raise ValueError("give token or token_file")
+        return self
+
+
+class DoorSettings(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8484
+    """0 asks the kernel for a free one."""
+    tokens: dict[Name, DoorToken] = {}
+    """By the name that metrics and the records' header `tidegate-door` use."""
+    allow_anonymous: bool = False
+    """No token is asked for; only on loopback."""
+    tls_certfile: Path | None = None
+    tls_keyfile: Path | None = None
+    max_body_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 4_194_304
+    """Of one request, as sent and unpacked."""
+    max_batch_events: Annotated[int, Field(ge=1, le=100_000)] = 5_000
+    max_in_flight_bytes: Annotated[int, Field(ge=1_024, le=4_294_967_296)] = 33_554_432
+    """Of all requests that are not answered yet, unpacked; beyond, the answer is 429."""
+    max_connections: Annotated[int, Field(ge=1, le=100_000)] = 500
+    idle_timeout_s: Annotated[float, Field(gt=0, le=3_600)] = 30.0
+    """A connection that has not sent a whole head for so long is closed."""
+    body_timeout_s: Annotated[float, Field(gt=0, le=600)] = 15.0
+    ack_timeout_s: Annotated[float, Field(gt=0, le=25)] = 10.0
+    """No acknowledgement of the broker for so long: 503, and the client tries again."""
+
+    @property
+    def configured(self) -> bool:
+        """Whether somebody may come in; else `tidegate door` refuses to start, and `tidegate up` starts none."""
+        return bool(self.tokens) or self.allow_anonymous
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+    @model_validator(mode="after")
+    def _safe(self) -> Self:
+        if self.allow_anonymous and self.tokens:
+            raise ValueError("give tokens or allow_anonymous, not both")
+        if self.allow_anonymous and not self.on_loopback:
+            raise ValueError(f"allow_anonymous is for loopback only, and host is {self.host}")
+        if (self.tls_certfile is None) != (self.tls_keyfile is None):
+            raise ValueError("tls_certfile and tls_keyfile go together")
+        if self.max_in_flight_bytes < self.max_body_bytes:
+            raise ValueError("max_in_flight_bytes must not be below max_body_bytes")
+        return self
+
+
 class HealthSettings(Section):
     host: str = "127.0.0.1"
     port: Port = 0
@@ -214,6 +277,7 @@ class HealthSettings(Section):
     ingest_port: Port = 9101
     detect_port: Port = 9102
     notify_port: Port = 9103
+    door_port: Port = 9104
     stall_after_s: Seconds = 30.0
     """A loop that has made no progress for so long is reported unhealthy."""
 
@@ -237,6 +301,7 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     detect: DetectSettings = DetectSettings()
     notify: NotifySettings = NotifySettings()
+    door: DoorSettings = DoorSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
 

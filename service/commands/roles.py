@@ -1,4 +1,4 @@
-"""`tidegate ingest | detect | notify`, and `tidegate up`: all of them as child processes."""
+"""`tidegate ingest | detect | notify | door`, and `tidegate up`: all of them as child processes."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ def notify(context: typer.Context) -> None:
     _run(invocation(context), "notify")
 
 
+def door(context: typer.Context) -> None:
+    """Take cost events over HTTP, for gateways without Kafka: POST /v1/events."""
+    _run(invocation(context), "door")
+
+
 def _run(now: Invocation, role: Role) -> None:
     settings = now.settings
     # By name and late: a role's process loads neither Faust nor httpx for the others.
@@ -53,13 +58,15 @@ def up(
 ) -> None:
     """Run ingest, detect and notify together, for a small installation or a first look.
 
+    The door joins them if its settings let anybody in.
+
     None is restarted silently: when one ends, all are stopped and its exit status is passed on. In production
     run each role on its own and let the orchestrator restart it.
     """
     now = invocation(context)
     if now.settings.health.port > 0:
         raise SettingsError(
-            "health.port: one port for three roles; set health.ingest_port, detect_port and notify_port"
+            "health.port: one port for several roles; set health.ingest_port, detect_port, notify_port, door_port"
         )
     if create_topics:
         from service.kafka.admin import create_topics as create
@@ -68,7 +75,8 @@ def up(
     command = [sys.executable, "-m", "service.cli"]
     if now.settings_file is not None:
         command += ["--settings", str(now.settings_file)]
-    raise typer.Exit(run_role(lambda stop: supervise({role: [*command, role] for role in ROLES}, stop)))
+    roles: tuple[Role, ...] = (*ROLES, "door") if now.settings.door.configured else ROLES
+    raise typer.Exit(run_role(lambda stop: supervise({role: [*command, role] for role in roles}, stop)))
 
 
 async def supervise(

@@ -72,6 +72,11 @@ INGEST_UNATTRIBUTED: Final = Counter("tidegate_ingest_unattributed_total", "Even
 INGEST_UNPRICED: Final = Counter(
     "tidegate_ingest_unpriced_calls_total", "Calls with neither a cost nor a list price", ["model"]
 )
+INGEST_PRICE_FAULTS: Final = Counter(
+    "tidegate_ingest_price_faults_total",
+    "Calls whose cost is missing or hard to believe: unpriced, zero_cost, off_list, unknown_tier",
+    ["kind", "model"],
+)
 """A model that appears here is spend nobody sees: publish a price record."""
 INGEST_COMMIT_SECONDS: Final = Histogram(
     "tidegate_ingest_commit_seconds", "From begin to committed of one transaction", buckets=_FAST
@@ -170,6 +175,28 @@ NOTIFY_DELAY: Final = Histogram(
 )
 NOTIFY_LAG: Final = Gauge(
     "tidegate_notify_lag_records", "End of the partition less our position", ["partition"]
+)
+
+# --- door -------------------------------------------------------------------------------------------------
+
+DOOR_REQUESTS: Final = Counter("tidegate_door_requests_total", "Requests answered", ["status"])
+DOOR_EVENTS: Final = Counter(
+    "tidegate_door_events_total", "Events that the broker acknowledged, by the token's name", ["token"]
+)
+DOOR_REFUSED: Final = Counter("tidegate_door_refused_total", "Events refused at the door", ["reason"])
+DOOR_BYTES: Final = Counter("tidegate_door_bytes_total", "Bytes of bodies read, unpacked")
+DOOR_SECONDS: Final = Histogram(
+    "tidegate_door_request_seconds", "From the head of a request to its answer", buckets=_FAST
+)
+DOOR_ACK_SECONDS: Final = Histogram(
+    "tidegate_door_ack_seconds", "From the first send of a batch to its last acknowledgement", buckets=_FAST
+)
+DOOR_NOT_ACKNOWLEDGED: Final = Counter(
+    "tidegate_door_not_acknowledged_total", "Batches that the broker did not acknowledge in time: 503"
+)
+DOOR_IN_FLIGHT: Final = Gauge("tidegate_door_in_flight_bytes", "Bytes of requests that are not answered yet")
+DOOR_CONNECTIONS_REFUSED: Final = Counter(
+    "tidegate_door_connections_refused_total", "Connections over the limit"
 )
 
 
