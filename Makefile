@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_SECONDS ?=
 DEMO_ARGS ?=
+BENCH_ARGS ?=
 
-.PHONY: setup demo test lint bench-replay fuzz schemas lock clean help
+.PHONY: setup demo test lint bench-replay bench-ingest fuzz schemas lock clean help
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -36,6 +37,9 @@ lint: setup ## ruff, mypy --strict and import-linter only
 
 bench-replay: setup ## A million events through replay, twice: same bytes, and how fast
 	$(BIN)/python -m benchmarks.replay
+
+bench-ingest: setup ## Ingest side by side with a bare loop, on one filled topic; BENCH_ARGS="--events 500000 --only tidegate,limit"
+	$(BIN)/python -m benchmarks.ingest $(BENCH_ARGS)
 
 fuzz: setup ## The property tests again, with many more examples (an hour or so)
 	$(BIN)/pytest --hypothesis-profile=fuzz --timeout=7200 tests/schemas tests/detectors $(addprefix tests/service/,detect ingest notify rules)

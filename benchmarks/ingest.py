@@ -1,0 +1,104 @@
+"""Ingest side by side with others, on one filled topic: `make bench-ingest`.
+
+A table on stderr and one JSON line on stdout. Exit status 1 if any output was not as expected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.contest import Run, RunFailed, run_limit, run_tidegate
+from benchmarks.cores import machine, stay_with_the_broker
+from benchmarks.filled import FilledTopic, filled_topic
+from benchmarks.traffic import Spec
+
+CONTESTANTS: Final = ("tidegate", "limit")
+
+
+def main() -> int:
+    """Returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=2_000_000)
+    parser.add_argument("--rate", type=float, default=25_000.0, help="calls per second of event time")
+    parser.add_argument(
+        "--only", default=",".join(CONTESTANTS), help="some of the contestants, by comma; a name may repeat"
+    )
+    parser.add_argument(
+        "--reuse", type=Path, metavar="DIR", help="keep the filled broker's data there, and use it again"
+    )
+    options = parser.parse_args()
+    names = options.only.split(",")
+    if unknown := set(names) - set(CONTESTANTS):
+        parser.error(f"no such contestant: {', '.join(sorted(unknown))}")
+    stay_with_the_broker()
+    spec = Spec(options.events, rate=options.rate)
+    runs: dict[str, Run] = {}
+    failures: list[str] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder,
+        filled_topic(spec, options.reuse) as filled,
+    ):
+        for name in names:
+            try:
+                run = _run(name, filled, Path(folder))
+            except RunFailed as failure:
+                failures.append(str(failure))
+                sys.stderr.write(f"{failure}\n")
+                continue
+            sys.stderr.write(_row(run) + "\n")
+            if name not in runs or run.eps > runs[name].eps:
+                runs[name] = run
+    sys.stderr.write("\n" + table(runs) + "\n")
+    sys.stdout.write(json.dumps(summary(spec, runs)) + "\n")
+    return 1 if failures else 0
+
+
+def _run(name: str, filled: FilledTopic, folder: Path) -> Run:
+    if name == "tidegate":
+        return run_tidegate(filled, folder)
+    return run_limit(filled, folder)
+
+
+def _row(run: Run) -> str:
+    return (
+        f"{run.name:<10} {run.eps:>11,.0f}/s  {run.seconds:>7.2f} s  {run.cpu_s:>7.2f} s CPU"
+        f"  {run.records / run.cpu_s:>11,.0f}/CPU s  {run.rss_mb:>6.0f} MB  {json.dumps(run.extra)}"
+    )
+
+
+def table(runs: dict[str, Run]) -> str:
+    """The best run of each, as a table in Markdown."""
+    ours = runs.get("tidegate")
+    lines = [
+        "| | events/s | Tidegate is | seconds | CPU seconds | peak memory, MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for run in runs.values():
+        times = f"{ours.eps / run.eps:.2f} ×" if ours and run is not ours else ""
+        lines.append(
+            f"| {run.name} | {run.eps:,.0f} | {times} | {run.seconds:.1f} | {run.cpu_s:.1f} | {run.rss_mb:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def summary(spec: Spec, runs: dict[str, Run]) -> dict[str, Any]:
+    """The JSON line."""
+    line: dict[str, Any] = {f"{name}_eps": round(run.eps) for name, run in runs.items()}
+    if ours := runs.get("tidegate"):
+        line |= {f"ratio_{n}": round(ours.eps / r.eps, 3) for n, r in runs.items() if r is not ours}
+        line |= {"rss_mb": round(ours.rss_mb), "rollups_per_event": ours.extra["rollups_per_event"]}
+        line |= {"tidegate_late": ours.extra["late"], "transactions": ours.extra["transactions"]}
+    line |= {f"{name}_cpu_s": round(run.cpu_s, 2) for name, run in runs.items()}
+    line |= {"events": spec.events, "seed": spec.seed, "rate": spec.rate, "machine": machine()}
+    line["versions"] = {"tidegate": version("tidegate"), "aiokafka": version("aiokafka")}
+    return line
+
+
+if __name__ == "__main__":
+    sys.exit(main())
