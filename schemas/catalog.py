@@ -7,7 +7,7 @@ from typing import Any, Final
 from schemas.alerts import Alert
 from schemas.base import Record
 from schemas.control import CONTROL_KINDS, ConfigRejection
-from schemas.dead_letters import DeadLetter
+from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.events import CostEvent, Outcome
 from schemas.notifications import NotificationLogEntry, ParkedNotification
 from schemas.rollups import Rollup, Tick
@@ -22,6 +22,7 @@ SCHEMAS: Final[dict[str, type[Record]]] = {
     "throttle-command": ThrottleCommand,
     "throttle-ack": ThrottleAck,
     "dead-letter": DeadLetter,
+    "dead-letter-replay": DeadLetterReplay,
     **{f"config-{kind}": model for kind, model in CONTROL_KINDS.items()},
     "config-rejection": ConfigRejection,
     "notification-log-entry": NotificationLogEntry,
@@ -183,6 +184,15 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "reason": "missing_field",
         "path": "occurred_at",
         "detail": "Field required",
+    },
+    "dead-letter-replay": {
+        "origin": {"topic": "tidegate.cost-events", "partition": 2, "offset": 90_113},
+        "letter": "5e8cba3b4d2e5a7f6d5c2f4a9b1e0c7d8f6a5b4c3d2e1f0a9b8c7d6e5f4a3b2c",
+        "outcome": "published",
+        "record_id": "x",
+        "content": "0d1f3c5b7a9e8d6c4b2a1f0e9d8c7b6a5f4e3d2c1b0a9f8e7d6c5b4a3f2e1d0c",
+        "at": _T1,
+        "by": "ops@example.com",
     },
     "config-tuning": {
         "kind": "tuning",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, ClassVar, Final, Self
+from hashlib import sha256
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
@@ -38,6 +39,9 @@ class Origin(Part):
     partition: Count
     offset: Count
 
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
 
 class DeadLetter(Record):
     """One refused record. Key: `topic/partition/offset`, so that writing it twice is the same record."""
@@ -57,7 +61,15 @@ class DeadLetter(Record):
     @property
     def record_key(self) -> bytes:
         """What it is published under."""
-        return f"{self.origin.topic}/{self.origin.partition}/{self.origin.offset}".encode()
+        return str(self.origin).encode()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was refused: tells it from what lies at the same place of a topic made anew."""
+        found = sha256(self.timestamp.isoformat().encode())
+        for part in (self.key, self.value):
+            found.update(b"-" if part is None else b"%d:" % len(part) + part)
+        return found.hexdigest()
 
     @classmethod
     def of(
@@ -100,3 +112,21 @@ class DeadLetter(Record):
             return letter
         detail += f" ({kept} bytes are too many to keep, they are only at the origin)"
         return letter.model_copy(update={"key": None, "value": None, "headers": [], "detail": detail})
+
+
+class DeadLetterReplay(Record):
+    """How one dead letter was settled. Key: `topic/partition/offset`, as the letter's.
+
+    Written in one transaction with the mended record, so that a replay that is repeated, or crashes half way,
+    knows what it need not publish again.
+    """
+
+    origin: Origin
+    letter: Label = Field(description="SHA-256 of the dead letter's time, key and value")
+    outcome: Literal["published", "counted"] = Field(
+        description="counted: a record of the same id had been accounted for already, so nothing was published"
+    )
+    record_id: Label = Field(description="event_id or outcome_id of the mended record")
+    content: Label = Field(description="SHA-256 of the mended record in its canonical form")
+    at: Timestamp
+    by: Label | None = Field(None, description="who replayed it")

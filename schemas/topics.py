@@ -8,7 +8,7 @@ from typing import Final, Literal
 from schemas.alerts import Alert
 from schemas.base import Record
 from schemas.control import ConfigRejection, Control
-from schemas.dead_letters import DeadLetter
+from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.events import CostEvent, Outcome
 from schemas.notifications import NotificationLogEntry, ParkedNotification
 from schemas.rollups import Rollup, Tick
@@ -45,6 +45,9 @@ ROLLUPS = Topic(
     "rollups", (Rollup, Tick), "workflow; ticks go to every partition", None, "delete", 7 * DAY_MS
 )
 DEAD_LETTERS = Topic("dead-letters", (DeadLetter,), "topic/partition/offset", 1, "delete", 30 * DAY_MS)
+DEAD_LETTER_REPLAYS = Topic(
+    "dead-letter-replays", (DeadLetterReplay,), "topic/partition/offset", 1, "compact", -1
+)
 ALERTS = Topic("alerts", (Alert,), "fingerprint", 1, "delete", 90 * DAY_MS)
 THROTTLE_COMMANDS = Topic("throttle-commands", (ThrottleCommand,), "scope", 1, "compact,delete", 7 * DAY_MS)
 THROTTLE_ACKS = Topic("throttle-acks", (ThrottleAck,), "command_id", 1, "delete", 7 * DAY_MS)
@@ -65,6 +68,7 @@ TOPICS: Final = (
     OUTCOMES,
     ROLLUPS,
     DEAD_LETTERS,
+    DEAD_LETTER_REPLAYS,
     ALERTS,
     THROTTLE_COMMANDS,
     THROTTLE_ACKS,

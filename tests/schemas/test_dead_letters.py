@@ -92,3 +92,28 @@ def test_any_time_a_broker_can_hold_is_written(timestamp_ms: int, year: int) -> 
 
 def test_the_time_is_the_brokers_to_the_millisecond() -> None:
     assert letter().timestamp == datetime(2026, 1, 31, 14, 7, 31, 250_000, tzinfo=UTC)
+
+
+@settings(deadline=None)
+@given(
+    key=st.none() | st.binary(max_size=9),
+    value=st.none() | st.binary(max_size=9),
+    timestamp_ms=st.integers(0, 10**12),
+)
+def test_a_digest_tells_letters_apart_by_time_key_and_value(
+    key: bytes | None, value: bytes | None, timestamp_ms: int
+) -> None:
+    digest = letter(key, value, None, timestamp_ms).digest
+    assert digest == letter(key, value, [("h", b"v")], timestamp_ms).digest
+    others = [
+        letter(key, value, None, timestamp_ms + 1),
+        letter((key or b"") + b"x", value, None, timestamp_ms),
+        letter(key, (value or b"") + b"x", None, timestamp_ms),
+        letter(value, key, None, timestamp_ms) if key != value else letter(b"?", b"?", None, timestamp_ms),
+    ]
+    assert digest not in {other.digest for other in others}
+
+
+def test_the_key_of_a_dead_letter_is_its_origin() -> None:
+    assert letter().record_key == b"tidegate.cost-events/3/7"
+    assert str(letter().origin) == "tidegate.cost-events/3/7"
