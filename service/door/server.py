@@ -25,6 +25,8 @@ DRAIN_S: Final = 15.0
 """How long requests under way may take to end when the process stops; the process has 25 s altogether."""
 _LINGER_S: Final = 2.0
 """How long the rest of a body is read and thrown away after an early answer, so that the answer arrives."""
+_GONE: Final = 499
+"""In the metrics only: the client had gone before it could be answered (nginx's number for it)."""
 _NAME: Final = "tidegate"
 _TOO_MANY: Final = (
     f"HTTP/1.1 503 Service Unavailable\r\nServer: {_NAME}\r\nContent-Type: {MEDIA_TYPE}\r\nContent-Length: 0\r\n"
@@ -103,7 +105,7 @@ class Counter:
             kind = BY_STATUS.get(error.status, Kind.BAD_REQUEST)
             return Problem(kind, f"the door is POST {PATH}", headers).response()
         except ConnectionError:
-            raise  # the client has gone: nobody is there to be told
+            return web.Response(status=_GONE)
         except Exception:  # noqa: BLE001 - the client is told, and the log
             _LOG.exception("a bug")
             return Problem(Kind.BUG, "the server's log says more").response()
