@@ -79,7 +79,7 @@ class Replay:
         """One event as JSON. Returns effects when time has come far enough to judge, else None."""
         self.tally.lines += 1
         fold = self._fold
-        fold.add(RawRecord(0, self.tally.lines - 1, _NO_FUTURE_MS, None, line, ()))
+        fold.take([RawRecord(0, self.tally.lines - 1, _NO_FUTURE_MS, None, line, ())])
         ahead = fold.watermark - self._drained_at
         if ahead >= BUCKET_SECONDS or (fold.records >= _DRAIN_RECORDS and ahead >= _DRAIN_S):
             return self.drain()
@@ -95,8 +95,9 @@ class Replay:
         tally.late += batch.late
         tally.unattributed += batch.unattributed
         tally.refused.update(letter.reason.value for letter in batch.dead_letters)
-        for (provider, model), calls in batch.unpriced.items():
-            tally.unpriced[f"{provider}/{model}"] += calls
+        for (kind, provider, model), calls in batch.faults.items():
+            if kind == "unpriced":
+                tally.unpriced[f"{provider}/{model}"] += calls
         effects = Effects()
         for record in (*batch.rollups, *((batch.tick,) if batch.tick else ())):
             applied = self._desk.apply(record, self._offset, 0.0, self.book)

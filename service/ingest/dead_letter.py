@@ -5,17 +5,17 @@ from __future__ import annotations
 from schemas.dead_letters import DeadLetter
 from schemas.reasons import Refused
 from service.errors import TooManyDeadLetters
-from service.ingest.record import RawRecord
+from service.ingest.record import Record
 
 
-def dead_letter(raw: RawRecord, topic: str, refused: Refused) -> DeadLetter:
+def dead_letter(raw: Record, topic: str, refused: Refused) -> DeadLetter:
     """The record of the dead-letters topic for a refused one: original bytes, headers, origin, reason."""
     return DeadLetter.of(
         topic,
         raw.partition,
         raw.offset,
         refused,
-        timestamp_ms=raw.timestamp_ms,
+        timestamp_ms=raw.timestamp,
         key=raw.key,
         value=raw.value,
         headers=raw.headers,
@@ -47,15 +47,18 @@ class DeadLetterLimits:
         self._at = 0
         self._full = False
 
-    def accepted(self) -> None:
-        """One more record that could be read."""
-        self.streak = 0
-        at = self._at
-        self._refused -= self._recent[at]
-        self._recent[at] = 0
-        self._turn(at)
+    def accepted(self, count: int = 1) -> None:
+        """So many more records that could be read."""
+        while count:
+            self.streak = 0
+            at = self._at
+            end = min(at + count, self.window)
+            self._refused -= self._recent.count(1, at, end)
+            self._recent[at:end] = bytes(end - at)
+            self._turn(end - 1)
+            count -= end - at
 
-    def refused(self, raw: RawRecord, why: Refused) -> None:
+    def refused(self, raw: Record, why: Refused) -> None:
         """One more that could not.
 
         Raises

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import orjson
 from datasketches import hll_sketch
 
-from schemas.events import CostEvent
-from schemas.rollups import BUCKET_SECONDS, DIMENSIONS, MAX_LIVE_TRACES, MAX_SLICES, Rollup
+from schemas.base import format_timestamp
+from schemas.rollups import (
+    BUCKET_SECONDS,
+    DIMENSIONS,
+    MAX_LIVE_TRACES,
+    MAX_PRICE_FAULTS,
+    MAX_SLICES,
+    PriceFaultKind,
+    Rollup,
+)
 from service.ingest.price import Priced
+from service.ingest.wire import Call
 
 LG_K: Final = 10
 """HyperLogLog with 1,024 registers: relative standard error 3.2 %, at most about 600 bytes."""
@@ -21,26 +32,35 @@ _validated: Final = Rollup.__pydantic_validator__.validate_python
 
 # One trace within a delta, and one combination of labels: plain lists, they are touched once per event.
 _CALLS, _COST, _CONTEXT, _WHOSE, _MODEL = range(5)
-_TOKENS = 2
+_TOKENS, _LIST = 2, 3
 
 
 class Delta:
-    """Sums over the events of one workflow and bucket since the last drain. Money is integer nano-dollars."""
+    """Sums over the events of one workflow and bucket since the last drain. Money is integer nano-dollars.
+
+    Charges that are no calls count as money, by label too, and as nothing else: a month of seats must not look
+    like one very dear call.
+    """
 
     __slots__ = (
         "bucket",
         "cached_input_tokens",
         "calls",
+        "charge_nanos",
+        "charges",
         "cost_nanos",
+        "duplicates",
         "errors",
         "estimated_cost_nanos",
+        "faults",
         "first_offset",
         "input_tokens",
         "labels",
-        "last_event_at",
+        "last_at",
         "last_offset",
         "late",
         "output_tokens",
+        "partition",
         "reasoning_tokens",
         "reference_cost_nanos",
         "reference_output_nanos",
@@ -51,15 +71,18 @@ class Delta:
         "workflow",
     )
 
-    def __init__(self, workflow: str, bucket: int, event: CostEvent, offset: int) -> None:
+    def __init__(self, partition: int, workflow: str, bucket: int, at: int, offset: int) -> None:
+        self.partition = partition
         self.workflow = workflow
         self.bucket = bucket
         self.first_offset = offset
         self.last_offset = offset
-        self.last_event_at = event.occurred_at
+        self.last_at = at
         self.calls = 0
+        self.charges = 0
         self.errors = 0
         self.cost_nanos = 0
+        self.charge_nanos = 0
         self.unpriced_calls = 0
         self.unpriced_tokens = 0
         self.estimated_cost_nanos = 0
@@ -71,36 +94,39 @@ class Delta:
         self.reference_output_nanos = 0
         self.untraced_calls = 0
         self.late = 0
+        self.duplicates = 0
         self.traces: dict[str, list[Any]] = {}
         self.labels: dict[tuple[str | None, ...], list[int]] = {}
+        self.faults: dict[tuple[PriceFaultKind, str, str], list[int]] = {}
 
-    def add(self, event: CostEvent, priced: Priced, offset: int) -> None:
-        """Count one event; offsets come in order, event times need not."""
-        tokens_in, tokens_out = event.input_tokens, event.output_tokens
-        cost = priced.cost_nanos
+    def add(self, call: Call, priced: Priced, offset: int) -> None:
+        """Count one call; offsets come in order, event times need not."""
+        tokens_in, tokens_out = call.input_tokens, call.output_tokens
+        tokens = tokens_in + tokens_out
+        cost, reference, reference_output, fault, list_nanos, _ = priced
+        customer, model = call.customer, call.model
         self.calls += 1
         self.last_offset = offset
-        if event.occurred_at > self.last_event_at:
-            self.last_event_at = event.occurred_at
+        if call.at > self.last_at:
+            self.last_at = call.at
         if cost is None:
             cost = 0
             self.unpriced_calls += 1
-            self.unpriced_tokens += tokens_in + tokens_out
+            self.unpriced_tokens += tokens
         else:
             self.cost_nanos += cost
-            if event.usage_source == "estimated":
+            if call.usage_source == "estimated":
                 self.estimated_cost_nanos += cost
-        if event.status == "error":
+        if call.status == "error":
             self.errors += 1
         self.input_tokens += tokens_in
         self.output_tokens += tokens_out
-        self.cached_input_tokens += event.cached_input_tokens
-        self.reasoning_tokens += event.reasoning_tokens
-        self.reference_cost_nanos += priced.reference_cost_nanos
-        self.reference_output_nanos += priced.reference_output_nanos
+        self.cached_input_tokens += call.cached_input_tokens
+        self.reasoning_tokens += call.reasoning_tokens
+        self.reference_cost_nanos += reference
+        self.reference_output_nanos += reference_output
 
-        trace_id = event.trace_id
-        customer, model = event.customer, event.model
+        trace_id = call.trace_id
         if trace_id is None:
             self.untraced_calls += 1
         else:
@@ -116,56 +142,118 @@ class Delta:
                     trace[_WHOSE] = customer
                 trace[_MODEL] = model
 
-        # All six labels at once here, and apart only when drained: most events share their combination.
-        combination = (model, event.provider, event.team, event.feature, customer, event.api_key)
+        # All six labels at once here, and apart only when drained: most calls share their combination.
+        combination = (model, call.provider, call.team, call.feature, customer, call.api_key)
         sums = self.labels.get(combination)
         if sums is None:
-            self.labels[combination] = [1, cost, tokens_in + tokens_out]
+            self.labels[combination] = [1, cost, tokens]
         else:
             sums[_CALLS] += 1
             sums[_COST] += cost
-            sums[_TOKENS] += tokens_in + tokens_out
+            sums[_TOKENS] += tokens
 
-    def rollup(self, partition: int, duplicates: int) -> Rollup:
-        """The record of the rollups topic, validated."""
-        by_label = self._by_label()
-        rollup: Rollup = _validated(
-            {
-                "workflow": self.workflow,
-                "team": next((team for team, _ in _ranked(by_label[_TEAM])), None),
-                "bucket_start": EPOCH + timedelta(seconds=self.bucket * BUCKET_SECONDS),
-                "last_event_at": self.last_event_at,
-                "source": {
-                    "partition": partition,
-                    "first_offset": self.first_offset,
-                    "last_offset": self.last_offset,
-                },
-                "calls": self.calls,
-                "errors": self.errors,
-                "cost_nanos": self.cost_nanos,
-                "unpriced_calls": self.unpriced_calls,
-                "unpriced_tokens": self.unpriced_tokens,
-                "estimated_cost_nanos": self.estimated_cost_nanos,
-                "input_tokens": self.input_tokens,
-                "cached_input_tokens": self.cached_input_tokens,
-                "output_tokens": self.output_tokens,
-                "reasoning_tokens": self.reasoning_tokens,
-                "reference_cost_nanos": self.reference_cost_nanos,
-                "reference_output_nanos": self.reference_output_nanos,
-                "untraced_calls": self.untraced_calls,
-                "traces": sketch(self.traces),
-                "customers": sketch(by_label[_CUSTOMER]),
-                "by_dimension": [
-                    _breakdown(dimension, sums)
-                    for dimension, sums in zip(DIMENSIONS, by_label, strict=True)
-                    if sums
-                ],
-                "live_traces": self._live_traces(),
-                "late": self.late,
-                "duplicates": duplicates,
-            }
+        if fault is not None:
+            self._doubt((fault, call.provider, model), tokens, cost, list_nanos)
+
+    def charge(self, charge: Call, offset: int) -> None:
+        """Count one charge that is no call."""
+        cost = charge.cost_nanos or 0
+        self.charges += 1
+        self.charge_nanos += cost
+        self.cost_nanos += cost
+        self.last_offset = offset
+        if charge.at > self.last_at:
+            self.last_at = charge.at
+        combination = (
+            charge.model,
+            charge.provider,
+            charge.team,
+            charge.feature,
+            charge.customer,
+            charge.api_key,
         )
+        self.labels.setdefault(combination, [0, 0, 0])[_COST] += cost
+
+    def _doubt(self, which: tuple[PriceFaultKind, str, str], tokens: int, cost: int, list_nanos: int) -> None:
+        sums = self.faults.setdefault(which, [0, 0, 0, 0])
+        sums[_CALLS] += 1
+        sums[_COST] += cost
+        sums[_TOKENS] += tokens
+        sums[_LIST] += list_nanos
+
+    def rollup(self) -> Rollup:
+        """The record of the rollups topic, validated."""
+        rollup: Rollup = _validated(self._document())
         return rollup
+
+    def to_json(self) -> bytes:
+        """The same record's canonical bytes, without the detour: what `rollup().to_json()` would give."""
+        return orjson.dumps(self._document())
+
+    def _document(self) -> dict[str, Any]:
+        by_label = self._by_label()
+        ranked = _ranked(self.traces)
+        team = next((team for team, _ in _ranked(by_label[_TEAM])), None)
+        document = {
+            "schema_version": 1,
+            "type": "rollup",
+            "workflow": self.workflow,
+            "team": team,
+            "bucket_start": _rfc3339(self.bucket * BUCKET_SECONDS * 1_000_000),
+            "last_event_at": _rfc3339(self.last_at),
+            "source": {
+                "partition": self.partition,
+                "first_offset": self.first_offset,
+                "last_offset": self.last_offset,
+            },
+            "calls": self.calls,
+            "errors": self.errors,
+            "cost_nanos": self.cost_nanos,
+            "charges": self.charges,
+            "charge_nanos": self.charge_nanos,
+            "unpriced_calls": self.unpriced_calls,
+            "unpriced_tokens": self.unpriced_tokens,
+            "estimated_cost_nanos": self.estimated_cost_nanos,
+            "input_tokens": self.input_tokens,
+            "cached_input_tokens": self.cached_input_tokens,
+            "output_tokens": self.output_tokens,
+            "reasoning_tokens": self.reasoning_tokens,
+            "reference_cost_nanos": self.reference_cost_nanos,
+            "reference_output_nanos": self.reference_output_nanos,
+            "untraced_calls": self.untraced_calls,
+            "traces": _base64(sketch(self.traces)),
+            "customers": _base64(sketch(by_label[_CUSTOMER])),
+            "by_dimension": [
+                _breakdown(dimension, sums)
+                for dimension, sums in zip(DIMENSIONS, by_label, strict=True)
+                if sums
+            ],
+            "live_traces": [_live(name, trace) for name, trace in ranked[:MAX_LIVE_TRACES]],
+            "other_traces": _left_out(ranked[MAX_LIVE_TRACES:]),
+            "price_faults": self._price_faults(),
+            "late": self.late,
+            "duplicates": self.duplicates,
+        }
+        if team is None:
+            del document["team"]
+        return document
+
+    def _price_faults(self) -> list[dict[str, Any]]:
+        if not self.faults:
+            return []
+        order = sorted(self.faults.items(), key=lambda item: (-item[1][_CALLS], item[0]))
+        return [
+            {
+                "kind": kind,
+                "provider": provider,
+                "model": model,
+                "calls": sums[_CALLS],
+                "tokens": sums[_TOKENS],
+                "cost_nanos": sums[_COST],
+                "list_nanos": sums[_LIST],
+            }
+            for (kind, provider, model), sums in order[:MAX_PRICE_FAULTS]
+        ]
 
     def _by_label(self) -> list[dict[str, list[int]]]:
         """Sums per value, for each dimension."""
@@ -179,19 +267,28 @@ class Delta:
                 found.append(_sums(column, self.labels.values()))
         return found
 
-    def _live_traces(self) -> list[dict[str, Any]]:
-        """The dearest, of equally dear ones those with the most calls: where nothing has a price, calls tell."""
-        return [
-            {
-                "trace_id": trace_id,
-                "calls": trace[_CALLS],
-                "cost_nanos": trace[_COST],
-                "max_input_tokens": trace[_CONTEXT],
-                "customer": trace[_WHOSE],
-                "model": trace[_MODEL],
-            }
-            for trace_id, trace in _ranked(self.traces)[:MAX_LIVE_TRACES]
-        ]
+
+def _live(trace_id: str, trace: list[Any]) -> dict[str, Any]:
+    live = {
+        "trace_id": trace_id,
+        "calls": trace[_CALLS],
+        "cost_nanos": trace[_COST],
+        "max_input_tokens": trace[_CONTEXT],
+        "customer": trace[_WHOSE],
+        "model": trace[_MODEL],
+    }
+    if live["customer"] is None:
+        del live["customer"]
+    return live
+
+
+def _left_out(traces: list[tuple[str, list[Any]]]) -> dict[str, int]:
+    return {
+        "traces": len(traces),
+        "calls": sum(trace[_CALLS] for _, trace in traces),
+        "cost_nanos": sum(trace[_COST] for _, trace in traces),
+        "max_cost_nanos": traces[0][1][_COST] if traces else 0,
+    }
 
 
 def _sums(column: Iterable[str | None], rows: Iterable[list[int]]) -> dict[str, list[int]]:
@@ -249,3 +346,11 @@ def sketch(values: Iterable[str]) -> bytes:
         found.update(value)
     image: bytes = found.serialize_compact()
     return image
+
+
+def _base64(image: bytes) -> str:
+    return b64encode(image).decode("ascii")
+
+
+def _rfc3339(micros: int) -> str:
+    return format_timestamp(EPOCH + timedelta(microseconds=micros))

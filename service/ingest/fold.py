@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
 from schemas.dead_letters import DeadLetter
-from schemas.events import UNATTRIBUTED, CostEvent
-from schemas.money import nanos
-from schemas.reasons import Refused
-from schemas.rollups import BUCKET_SECONDS, Rollup, Tick
+from schemas.events import UNATTRIBUTED
+from schemas.reasons import Reason, Refused
+from schemas.rollups import BUCKET_SECONDS, PriceFaultKind, Rollup, Tick
 from service.ingest.dead_letter import DeadLetterLimits, dead_letter
-from service.ingest.decode import decode_event
 from service.ingest.dedup import SeenIds
 from service.ingest.delta import EPOCH, Delta
-from service.ingest.price import Priced, Pricer
-from service.ingest.record import RawRecord
+from service.ingest.price import Pricer
+from service.ingest.record import Record
+from service.ingest.wire import Call, read
 from service.settings import IngestSettings
 
-_NEVER: Final = float("-inf")
-_MICROSECOND: Final = timedelta(microseconds=1)
+_NEVER: Final = -1
+_S: Final = 1_000_000
+_BUCKET: Final = BUCKET_SECONDS * _S
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,8 @@ class Batch:
 
     Attributes
     ----------
-    rollups : list of Rollup
-        By workflow, then bucket.
+    deltas : list of Delta
+        By workflow, then bucket: what becomes rollups.
     tick : Tick or None
         None when time has not moved since the last drain.
     last_offset : int or None
@@ -38,11 +39,11 @@ class Batch:
     duplicates : int
         All of them. A rollup counts those of its workflow; a workflow without a rollup here has none to
         count them in.
-    unpriced : dict of (provider, model) to int
-        Calls without a price.
+    faults : dict of (kind, provider, model) to int
+        Calls without a price, or with one that is hard to believe.
     """
 
-    rollups: list[Rollup] = field(default_factory=list)
+    deltas: list[Delta] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     tick: Tick | None = None
     last_offset: int | None = None
@@ -51,7 +52,12 @@ class Batch:
     duplicates: int = 0
     late: int = 0
     unattributed: int = 0
-    unpriced: dict[tuple[str, str], int] = field(default_factory=dict)
+    faults: dict[tuple[PriceFaultKind, str, str], int] = field(default_factory=dict)
+
+    @property
+    def rollups(self) -> list[Rollup]:
+        """The deltas as validated records; `Delta.to_json` makes the same bytes at a tenth of the cost."""
+        return [delta.rollup() for delta in self.deltas]
 
     @property
     def empty(self) -> bool:
@@ -64,7 +70,7 @@ class Fold:
 
     What it holds becomes durable only when its owner commits what it drained together with the offsets.
     When that fails the owner throws the fold away and makes another: `remember` the last
-    `settings.dedup_offsets` offsets before the committed one, then `add` from there on.
+    `settings.dedup_offsets` offsets before the committed one, then `take` from there on.
 
     Time: the watermark is the latest event time seen minus the allowed lateness, and never goes back. When
     nothing came for `idle_timeout_s`, it goes on at the pace of the wall, and ticks say so (`idle`). A partition
@@ -96,20 +102,24 @@ class Fold:
         self._topic = topic
         self._limits = limits
         self._price = pricer.price
-        self._lateness = settings.allowed_lateness_s
-        self._future = settings.future_allowance_s
+        self._lateness = round(settings.allowed_lateness_s * _S)
+        self._future = round(settings.future_allowance_s * _S)
+        self._too_late = Refused(
+            Reason.IN_THE_FUTURE,
+            f"later than the broker's time by more than {settings.future_allowance_s:g} s",
+            "occurred_at",
+        )
         self._idle_timeout = settings.idle_timeout_s
         self._seen = SeenIds(settings.dedup_offsets)
-        self._watermark = _NEVER  # epoch seconds
+        self._watermark = _NEVER  # epoch microseconds, like all times here
         self._silence = 0.0  # seconds since the last record
-        self._ticked: tuple[float, bool] | None = None
+        self._ticked: tuple[int, bool] | None = None
         self._clear()
 
     def _clear(self) -> None:
         self._deltas: dict[tuple[str, int], Delta] = {}
         self._dead_letters: list[DeadLetter] = []
         self._duplicates: dict[str, int] = {}
-        self._unpriced: dict[tuple[str, str], int] = {}
         self._last_offset: int | None = None
         self._records = self._events = self._unattributed = self._late = 0
 
@@ -126,79 +136,100 @@ class Fold:
     @property
     def watermark(self) -> float:
         """How far event time has come, epoch seconds; minus infinity before the first event."""
-        return self._watermark
+        return self._watermark / _S if self._watermark != _NEVER else float("-inf")
 
-    def remember(self, raw: RawRecord) -> None:
-        """Learn from a record that was accounted for before a restart: its id and its time, nothing else."""
-        try:
-            event = decode_event(raw, self._future)
-        except Refused:
-            return
-        self._seen.see(event.event_id, raw.offset)
-        self._pass_time(event.occurred_at.timestamp(), raw)
+    def remember(self, records: Sequence[Record]) -> None:
+        """Learn from records that were accounted for before a restart: their ids and times, nothing else."""
+        for record, call in self._read(records):
+            if isinstance(call, Call):
+                self._pass_time(call.at, record)
+                self._seen.see(call.event_id, record.offset)
 
-    def add(self, raw: RawRecord) -> None:
-        """Account for one record: in a delta, as a duplicate, or as a dead letter.
+    def take(self, records: Sequence[Record]) -> None:
+        """Account for each record: in a delta, as a duplicate, or as a dead letter.
 
         Raises
         ------
         TooManyDeadLetters
             The limits are exceeded; nothing of this fold may be committed any more.
         """
-        self._records += 1
-        self._last_offset = offset = raw.offset
-        self._silence = 0.0
-        try:
-            event = decode_event(raw, self._future)
-        except Refused as refused:
-            self._dead_letters.append(dead_letter(raw, self._topic, refused))
-            if self._limits is not None:
-                self._limits.refused(raw, refused)
-            return
+        see, price, deltas, partition = self._seen.see, self._price, self._deltas, self.partition
+        accepted = 0
+        for record, call in self._read(records):
+            offset = record.offset
+            if not isinstance(call, Call):
+                self._accepted(accepted)
+                accepted = 0
+                self._refuse(record, call)
+                continue
+            accepted += 1
+            workflow = call.workflow
+            if workflow is None:
+                workflow = UNATTRIBUTED
+                self._unattributed += 1
+            at = call.at
+            late = at < self._watermark
+            if at - self._lateness > self._watermark:
+                self._pass_time(at, record)
+            if see(call.event_id, offset):
+                self._duplicates[workflow] = self._duplicates.get(workflow, 0) + 1
+                continue
+            self._events += 1
+            place = workflow, at // _BUCKET
+            delta = deltas.get(place)
+            if delta is None:
+                delta = deltas[place] = Delta(partition, *place, at, offset)
+            if call.charge is None:
+                delta.add(call, price(call, at, call.cost_nanos), offset)
+            else:
+                delta.charge(call, offset)
+            if late:
+                self._late += 1
+                delta.late += 1
+        self._accepted(accepted)
+        if records:
+            self._records += len(records)
+            self._last_offset = records[-1].offset
+            self._silence = 0.0
+
+    def _read(self, records: Sequence[Record]) -> Iterator[tuple[Record, Call | Refused]]:
+        """What each record is. The answer depends on the record alone, so that reading it again decides the same.
+
+        The future begins at the record's own broker time and not at this machine's: a record that was refused
+        when it was read first is refused by whoever reads it after a crash. A record without a time has no
+        future.
+        """
+        for record, call in zip(records, read([record.value for record in records]), strict=True):
+            if (
+                isinstance(call, Call)
+                and call.at > record.timestamp * 1_000 + self._future
+                and record.timestamp >= 0
+            ):
+                yield record, self._too_late
+            else:
+                yield record, call
+
+    def _accepted(self, count: int) -> None:
         if self._limits is not None:
-            self._limits.accepted()
-        workflow = event.workflow
-        if workflow is None:
-            workflow = UNATTRIBUTED
-            self._unattributed += 1
-        at = event.occurred_at.timestamp()
-        late = at < self._watermark
-        self._pass_time(at, raw)
-        if self._seen.see(event.event_id, offset):
-            self._duplicates[workflow] = self._duplicates.get(workflow, 0) + 1
-            return
-        self._events += 1
-        bucket = int(at // BUCKET_SECONDS)
-        delta = self._deltas.get((workflow, bucket))
-        if delta is None:
-            delta = self._deltas[workflow, bucket] = Delta(workflow, bucket, event, offset)
-        priced = self._priced(event)
-        delta.add(event, priced, offset)
-        if late:
-            self._late += 1
-            delta.late += 1
-        if priced.cost_nanos is None:
-            which = event.provider, event.model
-            self._unpriced[which] = self._unpriced.get(which, 0) + 1
+            self._limits.accepted(count)
 
-    def _priced(self, event: CostEvent) -> Priced:
-        cost = None if event.cost_usd is None else nanos(event.cost_usd)
-        if event.charge is not None:  # costs what it says: no price list knows it
-            return Priced(cost, 0, 0, None, 0, "gateway")
-        return self._price(event, (event.occurred_at - EPOCH) // _MICROSECOND, cost)
+    def _refuse(self, record: Record, why: Refused) -> None:
+        self._dead_letters.append(dead_letter(record, self._topic, why))
+        if self._limits is not None:
+            self._limits.refused(record, why)
 
-    def _pass_time(self, at: float, raw: RawRecord) -> None:
+    def _pass_time(self, at: int, record: Record) -> None:
         # A record without a broker time could not be checked for lying in the future: it moves no time.
-        if at - self._lateness > self._watermark and raw.timestamp_ms >= 0:
-            self._watermark = max(at - self._lateness, 0.0)
+        if at - self._lateness > self._watermark and record.timestamp >= 0:
+            self._watermark = max(at - self._lateness, 0)
 
     def advance_idle(self, elapsed_wall_s: float) -> None:
         """Let wall time pass in which there was nothing to read. Call it only when the partition is read up."""
         before = self._silence
         self._silence += elapsed_wall_s
         beyond = self._silence - max(before, self._idle_timeout)
-        if beyond > 0 and self._watermark > _NEVER:
-            self._watermark += beyond
+        if beyond > 0 and self._watermark != _NEVER:
+            self._watermark += round(beyond * _S)
 
     @property
     def idle(self) -> bool:
@@ -207,15 +238,13 @@ class Fold:
 
     def drain(self) -> Batch:
         """Everything since the last drain, in an order that depends on the records alone."""
-        newest = dict(sorted(self._deltas))  # the last bucket of each workflow
+        deltas = [delta for _, delta in sorted(self._deltas.items(), key=lambda item: item[0])]
+        newest = {delta.workflow: delta for delta in deltas}
+        for workflow, duplicates in self._duplicates.items():
+            if workflow in newest:
+                newest[workflow].duplicates = duplicates
         batch = Batch(
-            rollups=[
-                delta.rollup(
-                    self.partition,
-                    self._duplicates.get(workflow, 0) if bucket == newest[workflow] else 0,
-                )
-                for (workflow, bucket), delta in sorted(self._deltas.items(), key=lambda item: item[0])
-            ],
+            deltas=deltas,
             dead_letters=self._dead_letters,
             tick=self._tick(),
             last_offset=self._last_offset,
@@ -224,7 +253,7 @@ class Fold:
             duplicates=sum(self._duplicates.values()),
             late=self._late,
             unattributed=self._unattributed,
-            unpriced=self._unpriced,
+            faults=_faults(deltas),
         )
         self._clear()
         return batch
@@ -233,13 +262,21 @@ class Fold:
         idle = self.idle
         if self._watermark == _NEVER and not idle:
             return None
-        now = max(self._watermark, 0.0), idle
+        now = max(self._watermark, 0), idle
         if now == self._ticked:
             return None
         self._ticked = now
         return Tick(
             partition=self.partition,
             partitions=self.partitions,
-            watermark=EPOCH + timedelta(seconds=now[0]),
+            watermark=EPOCH + timedelta(microseconds=now[0]),
             idle=idle,
         )
+
+
+def _faults(deltas: Sequence[Delta]) -> dict[tuple[PriceFaultKind, str, str], int]:
+    found: dict[tuple[PriceFaultKind, str, str], int] = {}
+    for delta in deltas:
+        for which, sums in delta.faults.items():
+            found[which] = found.get(which, 0) + sums[0]
+    return found

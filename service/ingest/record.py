@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
+
+
+class Record(Protocol):
+    """What the fold asks of a record, by the names of the Kafka client's own, which is taken as it comes."""
+
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int:
+        """As the broker keeps it, epoch milliseconds; -1 when it has none."""
+
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
 class RawRecord(NamedTuple):
-    """One record of the cost-events topic, with nothing of the Kafka client in it.
-
-    Attributes
-    ----------
-    timestamp_ms : int
-        The record's own time as the broker keeps it, epoch milliseconds; -1 when it has none.
-    """
+    """A record with nothing of the Kafka client in it."""
 
     partition: int
     offset: int
-    timestamp_ms: int
+    timestamp: int
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]]

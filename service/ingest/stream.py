@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final, Self
 
 from schemas.topics import DEAD_LETTERS, ROLLUPS
@@ -13,7 +15,6 @@ from service.errors import Fenced
 from service.ingest.dead_letter import DeadLetterLimits
 from service.ingest.fold import Batch, Fold
 from service.ingest.price import Pricer
-from service.ingest.record import RawRecord
 from service.ingest.tally import tally
 from service.kafka import Consumer, ConsumerRecord, TopicPartition
 from service.kafka.lane import Lane, LaneLost, Send
@@ -25,6 +26,7 @@ _LOG = logging.getLogger(__name__)
 _BREATH: Final = 500
 """Records folded before heartbeats and commits get a turn: some 10 ms."""
 _TICK_S: Final = 1.0
+_offset: Final = attrgetter("offset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,19 +119,14 @@ class Stream:
         TooManyDeadLetters
         """
         started = self._clock.monotonic()
-        partition = self.source.partition
-        for i in range(0, len(records), _BREATH):
-            for record in records[i : i + _BREATH]:
-                raw = RawRecord(
-                    partition, record.offset, record.timestamp, record.key, record.value, record.headers
-                )
-                if record.offset < self._committed:
-                    self.fold.remember(raw)
-                else:
-                    self.fold.add(raw)
-                    self._value_bytes += len(record.value or b"")
-            self.position = records[min(i + _BREATH, len(records)) - 1].offset + 1
-            await asyncio.sleep(0)
+        fresh = bisect_left(records, self._committed, key=_offset)
+        for part, take in ((records[:fresh], self.fold.remember), (records[fresh:], self.fold.take)):
+            for i in range(0, len(part), _BREATH):
+                breath = part[i : i + _BREATH]
+                take(breath)
+                self.position = breath[-1].offset + 1
+                await asyncio.sleep(0)
+        self._value_bytes += sum(len(record.value or b"") for record in records[fresh:])
         if self._since is None and self.fold.records:
             self._since = started
         metrics.INGEST_FOLD_SECONDS.observe(self._clock.monotonic() - started)
@@ -165,7 +162,7 @@ class Stream:
     async def _commit(self, batch: Batch, value_bytes: int) -> None:
         """Steps 7 to 10 for one batch."""
         started = self._clock.monotonic()
-        sends = [Send(self._rollups, rollup.to_json(), rollup.workflow.encode()) for rollup in batch.rollups]
+        sends = [Send(self._rollups, delta.to_json(), delta.workflow.encode()) for delta in batch.deltas]
         ticks = 0
         if batch.tick is not None:
             # After the rollups: on every partition they are read before the time that closes their bucket.

@@ -70,7 +70,7 @@ class Story:
                 sent = publish(call, f"e-{self._offset}", self._pricer)
                 before = self.published.get(call.workflow, Sum())
                 self.published[call.workflow] = before + Sum(1, sent.nanos)
-                self._fold.add(RawRecord(0, self._offset, int(call.at * 1_000), None, sent.value, ()))
+                self._fold.take([RawRecord(0, self._offset, int(call.at * 1_000), None, sent.value, ())])
                 self._offset += 1
             self._judge()
 

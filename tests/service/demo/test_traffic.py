@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.decode import decode
 from schemas.events import CostEvent
 from schemas.money import nanos
 from schemas.reasons import Refused
@@ -23,9 +24,7 @@ from service.demo.scenario import diurnal, usual_calls
 from service.demo.traces import load_trace
 from service.demo.traffic import Traffic
 from service.demo.workflows import CHAT, REVIEW, SUMMARIES, SUPPORT, WORKFLOWS, Workflow
-from service.ingest.decode import decode_event
 from service.ingest.price import Pricer
-from service.ingest.record import RawRecord
 
 START = 1_790_000_000.0
 HOUR = 3_600.0
@@ -95,7 +94,7 @@ def test_every_call_becomes_an_event_that_ingest_takes_and_prices_the_same() -> 
     ours, theirs, sources = Pricer(), Pricer(), Counter[str]()
     for number, call in enumerate(Traffic(7, START, START).take(START + HOUR)):
         sent = publish(call, f"e-{number}", ours)
-        event = decode_event(RawRecord(0, number, int(call.at * 1_000), None, sent.value, ()), 300.0)
+        event = decode(CostEvent, sent.value)
         said = None if event.cost_usd is None else nanos(event.cost_usd)
         priced = theirs.price(event, round(event.occurred_at.timestamp() * 1_000_000), said)
         sources[priced.source] += 1
@@ -121,7 +120,7 @@ def test_a_malformed_record_is_refused_and_a_duplicate_is_the_same_bytes(seed: i
                 assert extra.value in sent
             else:
                 with pytest.raises(Refused):
-                    decode_event(RawRecord(0, 0, int(call.at * 1_000), None, extra.value, ()), 300.0)
+                    decode(CostEvent, extra.value)
     assert found["duplicate"] < 30
     assert found["malformed"] < 15
 

@@ -50,7 +50,7 @@ def test_more_headers_than_a_dead_letter_holds_are_counted() -> None:
 
 
 def test_a_record_without_a_time_gets_the_epoch() -> None:
-    assert dead_letter(raw(1, b"x")._replace(timestamp_ms=-1), "t", WHY).timestamp.timestamp() == 0
+    assert dead_letter(raw(1, b"x")._replace(timestamp=-1), "t", WHY).timestamp.timestamp() == 0
 
 
 def test_a_streak_of_refusals_stops_ingest() -> None:
