@@ -1,41 +1,32 @@
 """What a call cost: the gateway's word, else the contract's price, else the list price, else nobody knows.
 
 List prices are those of `genai-prices`, which come with the package, offline, with their history. Its own
-`calc_price` takes about 50 µs; here each (provider, model, UTC day) becomes exact integer rates once, and an
-event then costs a few integer multiplications. A test compares the two for every model of the package.
+`calc_price` takes about 50 µs; here the prices of a (provider, model, class of service) that hold at a time
+become exact integer rates once, and an event then costs a few integer multiplications. A test compares the two
+for every model of the package.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
-from typing import Final, Literal, NamedTuple, Protocol, TypeVar
-
-from genai_prices.data_snapshot import DataSnapshot, get_snapshot
-from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, TimeOfDateConstraint
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 from schemas.control import Price
 from schemas.rollups import PriceFaultKind
-from service.ingest.tariff import FREE, Tariff, contract_tariff, list_tariff, price_keys, rates_for, rounded
+from service.ingest import pricelist
+from service.ingest.quotes import Quote, Quotes
+from service.ingest.tariff import rates_for, rounded
 
-MAX_CACHED: Final = 20_000
-"""Entries of each cache. A flood of invented model names must not fill the memory."""
-
-PROVIDER_ALIASES: Final = {
-    # gen_ai.provider.name (OpenTelemetry) and custom_llm_provider (LiteLLM) that genai-prices does not know.
-    "azure.ai.inference": "azure",
-    "azure_ai": "azure",
-    "fireworks_ai": "fireworks",
-    "gcp.gen_ai": "google",
-    "x_ai": "x-ai",
-}
+OFF_LIST_FACTOR: Final = 2
+"""A gateway's cost this many times the yardstick, or less than one part in as many, is far from it. Negotiated
+discounts seldom reach half (and belong into a contract price, which then is the yardstick), batches are at
+half, and surcharges (regions, data residency: a tenth) are below double; wrong units and wrong models are not."""
+OFF_LIST_NANOS: Final = 100_000
+"""… and off by more than $0.0001: a gateway that rounds to four decimals is off by half of that at most."""
+ZERO_COST_NANOS: Final = 1_000
+"""Tokens worth less than $0.000001 may cost 0: that is how a gateway with six decimals writes them."""
 
 PriceSource = Literal["gateway", "contract", "list", "no_usage", "unpriced"]
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-_K = TypeVar("_K")
-_V = TypeVar("_V")
 
 
 class Usage(Protocol):
@@ -73,7 +64,7 @@ class Priced(NamedTuple):
     cost_nanos : int or None
         None: unpriced. Never 0 for unknown.
     reference_cost_nanos : int
-        List price of all tokens as if nothing had been cached; 0 when there is no list price.
+        Standard list price of all tokens as if nothing had been cached; 0 when there is no list price.
     reference_output_nanos : int
         The share of it that is output.
     fault : str or None
@@ -90,47 +81,31 @@ class Priced(NamedTuple):
     source: PriceSource
 
 
-class _Entry(NamedTuple):
-    """What holds for one (provider, model, UTC day)."""
-
-    cost: Tariff | None
-    reference: Tariff | None
-    source: PriceSource
-    varies: _Varying | None = None
-
-
-class _Varying(NamedTuple):
-    """What is needed when the price changes within a day."""
-
-    model: ModelInfo | None
-    contracts: tuple[tuple[datetime, Tariff], ...]  # by falling effective_from
+# `Priced(...)` runs a Python-level __new__; this makes the same tuple in half the time.
+_priced: Final[Callable[[type[Priced], tuple[Any, ...]], Priced]] = tuple.__new__
 
 
 class Pricer:
-    """Prices events. Not thread-safe; one per process.
+    """Prices calls. Not thread-safe; one per process.
 
     Parameters
     ----------
     prices : sequence of Price
-        Contract prices of the config topic (`ConfigBook.prices`). They replace the *list* price of exactly
-        their provider and model, whatever the case of letters, for events from `effective_from` on; the
-        latest effective one holds. What a gateway computed itself still comes first.
+        Contract prices of the config topic (`ConfigBook.prices`). They replace the *list* price while they are
+        effective; of several, the one effective since last. A contract is for its provider by any name, and
+        for the model as it is written, whatever the case of letters; where that is the list's own name of the
+        model, also for all its other names that have no contract of their own. What a gateway computed itself
+        still comes first.
     """
 
     def __init__(self, prices: Sequence[Price] = ()) -> None:
-        self._contracts: dict[tuple[str, str], list[Price]] = {}
-        self._entries: dict[tuple[str, str, int], _Entry] = {}
-        self._models: dict[tuple[str, str], ModelInfo | None] = {}
-        self._tariffs: dict[int, tuple[ModelPrice, Tariff | None]] = {}
-        self._snapshot = DataSnapshot(get_snapshot().providers, from_auto_update=False)
-        self.use(prices)
+        self._quotes = Quotes(prices)
+        self._now: dict[tuple[str, str, str | None], Quote] = {}
 
     def use(self, prices: Sequence[Price]) -> None:
         """Replace all contract prices."""
-        self._contracts = {}
-        for price in sorted(prices, key=lambda p: (p.effective_from, p.name), reverse=True):
-            self._contracts.setdefault((price.provider.lower(), price.model.lower()), []).append(price)
-        self._entries.clear()
+        self._quotes.use(prices)
+        self._now.clear()
 
     def price(self, event: Usage, at_us: int, cost_nanos: int | None) -> Priced:
         """Price one call, rounded half to even to whole nano-dollars, once.
@@ -150,124 +125,77 @@ class Pricer:
         - any other status without any token: unpriced, unless the model has a price per request. Gateways
           report none when a client hangs up, but the provider charges.
         - a model that is unknown, or whose list price is not per token (audio by the hour): unpriced.
+        - a class of service that neither a contract nor the list knows: the standard price, `unknown_tier`.
         """
-        at = _EPOCH + timedelta(microseconds=at_us)
-        entry = self._entries.get((event.provider, event.model, at.toordinal()))
-        if entry is None:
-            entry = self._enter(event.provider, event.model, at)
-        if entry.varies is not None:
-            entry = self._resolve(entry.varies, at)
+        key = (event.provider, event.model, event.service_tier)
+        quote = self._now.get(key)
+        if quote is None or not quote.since_us <= at_us < quote.until_us:
+            quote = pricelist.remember(self._now, key, self._quotes.at(*key, at_us))
 
-        tokens_in, tokens_out = event.input_tokens, event.output_tokens
-        reference = reference_output = 0
-        if entry.reference is not None:
-            rates = rates_for(entry.reference, tokens_in)
-            reasoning = event.reasoning_tokens
-            output = (tokens_out - reasoning) * rates.output + reasoning * rates.reasoning
-            reference = rounded(tokens_in * rates.input + output, rates.per)
-            reference_output = rounded(output, rates.per)
+        tokens_in = event.input_tokens
+        tokens_out = event.output_tokens
+        flat = quote.flat if tokens_in <= quote.first_step else quote.above(tokens_in)
+        if flat is None:
+            return self._unlisted(event, cost_nanos)
+        rate_in, rate_out, more_cached, more_write, more_write_1h, more_reasoning, request, per = flat
 
-        cost = 0
-        if entry.cost is not None:
-            rates = rates_for(entry.cost, tokens_in)
-            if tokens_in or tokens_out or rates.request:
-                cached, write, reasoning = (
-                    event.cached_input_tokens,
-                    event.cache_write_tokens,
-                    event.reasoning_tokens,
-                )
-                cost = rounded(
-                    (tokens_in - cached - write) * rates.input
-                    + cached * rates.cached
-                    + write * rates.write
-                    + (tokens_out - reasoning) * rates.output
-                    + reasoning * rates.reasoning
-                    + rates.request,
-                    rates.per,
-                )
+        output = tokens_out * rate_out
+        if more_reasoning:
+            output += event.reasoning_tokens * more_reasoning
+        reference = tokens_in * rate_in + output
+        listed = reference + request
+        cached = event.cached_input_tokens
+        if cached:
+            listed += cached * more_cached
+        written = event.cache_write_tokens
+        if written:
+            listed += written * more_write + event.cache_write_1h_tokens * more_write_1h
+        if per != 1:
+            listed, reference, output = rounded(listed, per), rounded(reference, per), rounded(output, per)
+        if quote.reference is not None:
+            reference, output = _reference(quote, event)
+
         if cost_nanos is not None:
-            return Priced(cost_nanos, reference, reference_output, None, cost, "gateway")
+            fault = None
+            if not listed <= cost_nanos * OFF_LIST_FACTOR <= listed * OFF_LIST_FACTOR * OFF_LIST_FACTOR:
+                fault = _disbelief(quote, event, cost_nanos, listed)
+            return _priced(Priced, (cost_nanos, reference, output, fault, listed, "gateway"))
         if not tokens_in and not tokens_out:
             if event.status == "error":
                 return Priced(0, 0, 0, None, 0, "no_usage")
-            if not cost:
+            if not request:
                 return Priced(None, 0, 0, "unpriced", 0, "unpriced")
-        if entry.cost is None:
-            return Priced(None, reference, reference_output, "unpriced", 0, "unpriced")
-        return Priced(cost, reference, reference_output, None, cost, entry.source)
+        return _priced(Priced, (listed, reference, output, quote.fault, listed, quote.source))
 
-    def _enter(self, provider: str, model: str, at: datetime) -> _Entry:
-        listed = self._find(provider, model)
-        contracts = tuple(
-            (price.effective_from, contract_tariff(price))
-            for price in self._contracts.get((provider.lower(), model.lower()), ())
-        )
-        varying = _Varying(listed, contracts)
-        if (listed is not None and _by_time_of_day(listed)) or any(
-            start.date() == at.date() and start.time() != time.min for start, _ in contracts
-        ):
-            entry = _Entry(None, None, "unpriced", varying)
-        else:
-            entry = self._resolve(varying, at)
-        return _remember(self._entries, (provider, model, at.toordinal()), entry)
-
-    def _resolve(self, varying: _Varying, at: datetime) -> _Entry:
-        listed = None if varying.model is None else self._list_tariff(varying.model, at)
-        for start, tariff in varying.contracts:
-            if start <= at:
-                return _Entry(tariff, listed or tariff, "contract")
-        return _Entry(listed, listed, "list" if listed is not None else "unpriced")
-
-    def _list_tariff(self, model: ModelInfo, at: datetime) -> Tariff | None:
-        price = model.get_prices(at)
-        known = self._tariffs.get(id(price))  # the price is kept along with it, so that its id stays its own
-        if known is None:
-            free = model.id.endswith(":free") and not price_keys(price)
-            known = _remember(self._tariffs, id(price), (price, FREE if free else list_tariff(price)))
-        return known[1]
-
-    def _find(self, provider: str, model: str) -> ModelInfo | None:
-        key = (provider, model)
-        if key in self._models:
-            return self._models[key]
-        if len(self._models) >= MAX_CACHED:
-            # The snapshot remembers every name it was asked for, for ever: start another.
-            self._snapshot = DataSnapshot(self._snapshot.providers, from_auto_update=False)
-        return _remember(self._models, key, _find_model(self._snapshot, provider.strip(), model.strip()))
+    def _unlisted(self, event: Usage, cost_nanos: int | None) -> Priced:
+        if cost_nanos is not None:
+            return Priced(cost_nanos, 0, 0, None, 0, "gateway")
+        if event.status == "error" and not event.input_tokens and not event.output_tokens:
+            return Priced(0, 0, 0, None, 0, "no_usage")
+        return Priced(None, 0, 0, "unpriced", 0, "unpriced")
 
 
-def _find_model(snapshot: DataSnapshot, provider: str, model: str) -> ModelInfo | None:
-    provider = PROVIDER_ALIASES.get(provider.lower(), provider)
-    try:
-        found = snapshot.find_provider(None, provider, None) if provider.lower() != "litellm" else None
-    except LookupError:
-        return None
-    names = [model]
-    prefix, slash, rest = model.partition("/")
-    if slash and rest:
-        # `azure/gpt-4o` at azure: LiteLLM writes the provider in front of the model.
-        try:
-            if found is snapshot.find_provider(None, PROVIDER_ALIASES.get(prefix.lower(), prefix), None):
-                names.append(rest)
-        except LookupError:
-            pass
-    for name in names:
-        try:
-            return snapshot.find_provider_model(name, found, provider, None)[1]
-        except LookupError:
-            continue
-    return None
+def _reference(quote: Quote, event: Usage) -> tuple[int, int]:
+    """Of a contract or of a class of service: the standard list price tells how dear it has become."""
+    assert quote.reference is not None
+    tokens_in, reasoning = event.input_tokens, event.reasoning_tokens
+    rates = rates_for(quote.reference, tokens_in)
+    output = (event.output_tokens - reasoning) * rates.output + reasoning * rates.reasoning
+    return rounded(tokens_in * rates.input + output, rates.per), rounded(output, rates.per)
 
 
-def _by_time_of_day(model: ModelInfo) -> bool:
-    return not isinstance(model.prices, ModelPrice) and any(
-        isinstance(conditional, ConditionalPrice) and isinstance(conditional.constraint, TimeOfDateConstraint)
-        for conditional in model.prices
-    )
-
-
-def _remember(cache: dict[_K, _V], key: _K, value: _V) -> _V:
-    if len(cache) >= MAX_CACHED:
-        cache.clear()
-    cache[key] = value
-    return value
+def _disbelief(quote: Quote, event: Usage, cost: int, listed: int) -> PriceFaultKind | None:
+    """Whether a gateway's cost that is far from the yardstick is a fault."""
+    if cost == 0:
+        worth = listed >= ZERO_COST_NANOS and event.status != "error" and not quote.free
+        return "zero_cost" if worth else None
+    if quote.fault is not None or quote.tariff is None or not listed:
+        return None  # the yardstick is not this class of service's
+    if cost < listed:
+        # An error or a cancelled stream may be charged in part.
+        whole = event.status == "success"
+        return "off_list" if whole and listed - cost > OFF_LIST_NANOS else None
+    rates = rates_for(quote.tariff, event.input_tokens)
+    extra = event.input_tokens * rates.extra_input + event.output_tokens * rates.extra_output
+    most = listed + rounded(extra, rates.per)
+    return "off_list" if cost > most * OFF_LIST_FACTOR and cost - most > OFF_LIST_NANOS else None

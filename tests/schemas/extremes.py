@@ -26,9 +26,11 @@ def largest(model: type[Record]) -> dict[str, Any]:
 def _model(model: type[BaseModel]) -> dict[str, Any]:
     found = {name: _value(info.annotation, info.metadata) for name, info in model.model_fields.items()}
     found.pop("schema_version", None)
-    for start in ("issued_at", "starts_at"):
+    for start in ("issued_at", "starts_at", "effective_from"):
         if start in found:
             found[start] = format_timestamp(datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC))
+    for below, step in enumerate(reversed(found.get("steps", []))):
+        step["above_input_tokens"] -= below
     if model.__name__ == "TuningScope":
         found["workflow"] = None
     if "cache_write_tokens" in model.model_fields and "customer" in model.model_fields:
@@ -48,7 +50,7 @@ def _value(annotation: Any, metadata: list[Any]) -> Any:
     bounds = bounds_of(metadata)
     if origin is list:
         (item,) = get_args(annotation)
-        return [_value(item, [])] * bounds["max_length"]
+        return [_value(item, []) for _ in range(bounds["max_length"])]
     if annotation is str:
         return (_WIDE if "pattern" in bounds else _ESCAPED) * bounds["max_length"]
     return _scalar(annotation, bounds)

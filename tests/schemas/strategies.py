@@ -19,6 +19,7 @@ from schemas.money import MAX_USD, decimal_usd
 INT64 = 2**63
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SPAN = timedelta(days=365 * 900)
+_SPANS = (("issued_at", "expires_at"), ("starts_at", "ends_at"), ("effective_from", "effective_until"))
 _ANYTHING = st.characters(exclude_categories=["Cs"])
 _PRINTABLE = st.characters(exclude_categories=["Cs"], exclude_characters=[chr(c) for c in (*range(32), 127)])
 
@@ -60,9 +61,12 @@ def _consistent(model: type[BaseModel], found: dict[str, Any]) -> dict[str, Any]
         found["output_tokens"] = max(found.get("output_tokens", 0), found.get("reasoning_tokens", 0))
         if found.get("charge") is not None and found.get("cost_usd") is None:
             found["cost_usd"] = Decimal("1.5")
-    for start, end in (("issued_at", "expires_at"), ("starts_at", "ends_at")):
-        if start in found and end in found and found[end] <= found[start]:
+    for start, end in _SPANS:
+        if start in found and found.get(end) is not None and found[end] <= found[start]:
             found[end] = found[start] + timedelta(seconds=1)
+    if found.get("steps"):
+        rising = {step["above_input_tokens"]: step for step in found["steps"]}
+        found["steps"] = [step for _, step in sorted(rising.items())]
     if model.__name__ == "TuningScope" and found.get("team") is not None:
         found["workflow"] = None
     if "max_calls_per_trace" in model.model_fields and found.get("max_calls_per_trace") is None:

@@ -10,7 +10,7 @@ import pytest
 
 from schemas.base import Record
 from schemas.catalog import EXAMPLES, SCHEMAS
-from schemas.control import Launch, Route, Rule, Silence, Tuning
+from schemas.control import Launch, Price, Route, Rule, Silence, Tuning
 from schemas.dead_letters import DeadLetter
 from schemas.decode import MAX_BYTES, MAX_DEPTH, decode
 from schemas.events import CostEvent, Outcome
@@ -265,6 +265,10 @@ def test_parts_that_exceed_their_whole(fields: dict[str, object], reason: Reason
     assert (refused.reason, refused.path) == (reason, "")
 
 
+STEP = {"above_input_tokens": 200_000, "input_usd_per_mtok": "4.20", "output_usd_per_mtok": "12.60"}
+_FIRST_STEP = "steps.0.above_input_tokens"
+_FIRST_INPUT = "steps.0.input_usd_per_mtok"
+
 CHANGES: list[tuple[type[Record], str, dict[str, object], Reason, str]] = [
     (
         CostEvent,
@@ -401,6 +405,13 @@ CHANGES: list[tuple[type[Record], str, dict[str, object], Reason, str]] = [
     (Launch, "config-launch", {"ends_at": "2026-03-01T08:00:00Z"}, Reason.OUT_OF_RANGE, ""),
     (Silence, "config-silence", {"ends_at": "2026-02-01T07:00:00Z"}, Reason.OUT_OF_RANGE, ""),
     (Route, "config-route", {"receivers": []}, Reason.TOO_SHORT, "receivers"),
+    (Price, "config-price", {"effective_until": "2026-01-01T00:00:00Z"}, Reason.OUT_OF_RANGE, ""),
+    (Price, "config-price", {"service_tier": ""}, Reason.TOO_SHORT, "service_tier"),
+    (Price, "config-price", {"reasoning_usd_per_mtok": -1}, Reason.NEGATIVE, "reasoning_usd_per_mtok"),
+    (Price, "config-price", {"cache_write_usd": "1"}, Reason.UNKNOWN_FIELD, "cache_write_usd"),
+    (Price, "config-price", {"steps": [STEP, STEP]}, Reason.INVALID_VALUE, ""),
+    (Price, "config-price", {"steps": [{**STEP, "above_input_tokens": 0}]}, Reason.OUT_OF_RANGE, _FIRST_STEP),
+    (Price, "config-price", {"steps": [{"above_input_tokens": 1}]}, Reason.MISSING_FIELD, _FIRST_INPUT),
 ]
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemas.control import Price
 from schemas.events import CostEvent
 from schemas.money import nanos
-from service.ingest import price as price_module
+from service.ingest import pricelist
 from service.ingest.price import Priced, Pricer
 from service.ingest.tariff import list_tariff, rates_for, rounded
 from tests.service.ingest.events import T0, event
@@ -111,7 +111,7 @@ def test_list_prices_by_hand(provider: str, model: str, usage: tuple[int, ...], 
 
 def test_the_gateways_cost_comes_first_and_the_reference_still_is_the_list_price() -> None:
     priced = price(Pricer(), call("openai", "gpt-4o", (1_000, 500, 0, 100, 0), cost_usd="0.123456789"))
-    assert priced == Priced(123_456_789, 3_500_000, 1_000_000, None, 2_875_000, "gateway")
+    assert priced == Priced(123_456_789, 3_500_000, 1_000_000, "off_list", 2_875_000, "gateway")
     assert price(Pricer(), call("openai", "gpt-4o", cost_usd=0)).cost_nanos == 0
 
 
@@ -219,11 +219,13 @@ def test_rounding_is_half_to_even_once(numerator: int, per: int) -> None:
 
 
 def test_invented_names_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(price_module, "MAX_CACHED", 10)
+    monkeypatch.setattr(pricelist, "MAX_CACHED", 10)
     pricer = Pricer()
     for i in range(35):
         assert price(pricer, call("openai", f"gpt-4o-invented-{i}")).cost_nanos is None
         assert price(pricer, call("openai", "gpt-4o")).cost_nanos == 3_500_000
-    assert len(pricer._models) <= 10
-    assert len(pricer._entries) <= 10
-    assert len(pricer._snapshot._lookup_cache) + len(pricer._snapshot._provider_misses) <= 30
+    quotes = pricer._quotes
+    names = quotes._list
+    for cache in (pricer._now, quotes._days, quotes._tariffs, names._found):
+        assert 0 < len(cache) <= 10
+    assert len(names._snapshot._lookup_cache) + len(names._snapshot._provider_misses) <= 30
