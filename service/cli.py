@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from service.commands import config, contract, offline, publish, roles, tail, topics
+from service.commands import config, contract, dead_letters, offline, publish, roles, tail, topics
 from service.commands.invocation import Commands, Invocation
 
 _HELP = """Streaming anomaly detection for AI API spend.
@@ -59,6 +59,7 @@ app.command(rich_help_panel="Try")(offline.demo)
 app.command(rich_help_panel="Try")(offline.replay)
 app.add_typer(topics.app, name="topics", rich_help_panel="Operate")
 app.add_typer(config.app, name="config", rich_help_panel="Operate")
+app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Operate")
 app.command(rich_help_panel="Operate")(publish.publish)
 app.command(rich_help_panel="Operate")(tail.tail)
 app.command(rich_help_panel="Look up")(contract.schema)
