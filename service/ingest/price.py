@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 from schemas.control import Price
 from schemas.rollups import PriceFaultKind
 from service.ingest import pricelist
-from service.ingest.quotes import Quote, Quotes
+from service.ingest.quotes import Ladder, Quote, Quotes
 from service.ingest.tariff import rates_for, rounded
 
 OFF_LIST_FACTOR: Final = 2
@@ -152,8 +152,9 @@ class Pricer:
             listed += written * more_write + event.cache_write_1h_tokens * more_write_1h
         if per != 1:
             listed, reference, output = rounded(listed, per), rounded(reference, per), rounded(output, per)
-        if quote.reference is not None:
-            reference, output = _reference(quote, event)
+        other = quote.reference
+        if other is not None:
+            reference, output = _reference(other, event)
 
         if cost_nanos is not None:
             fault = None
@@ -175,13 +176,14 @@ class Pricer:
         return Priced(None, 0, 0, "unpriced", 0, "unpriced")
 
 
-def _reference(quote: Quote, event: Usage) -> tuple[int, int]:
+def _reference(ladder: Ladder, event: Usage) -> tuple[int, int]:
     """Of a contract or of a class of service: the standard list price tells how dear it has become."""
-    assert quote.reference is not None
-    tokens_in, reasoning = event.input_tokens, event.reasoning_tokens
-    rates = rates_for(quote.reference, tokens_in)
-    output = (event.output_tokens - reasoning) * rates.output + reasoning * rates.reasoning
-    return rounded(tokens_in * rates.input + output, rates.per), rounded(output, rates.per)
+    tokens_in = event.input_tokens
+    flat = ladder.flat if tokens_in <= ladder.first_step else ladder.above(tokens_in)
+    rate_in, rate_out, _, _, _, more_reasoning, _, per = flat
+    output = event.output_tokens * rate_out + event.reasoning_tokens * more_reasoning
+    reference = tokens_in * rate_in + output
+    return (reference, output) if per == 1 else (rounded(reference, per), rounded(output, per))
 
 
 def _disbelief(quote: Quote, event: Usage, cost: int, listed: int) -> PriceFaultKind | None:

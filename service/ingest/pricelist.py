@@ -135,8 +135,8 @@ class PriceList:
 
 
 def remember(cache: dict[_K, _V], key: _K, value: _V) -> _V:
-    """Keep an answer; a full cache is emptied first."""
-    if len(cache) >= MAX_CACHED:
+    """Keep an answer; a full cache is emptied before another one is added."""
+    if len(cache) >= MAX_CACHED and key not in cache:
         cache.clear()
     cache[key] = value
     return value

@@ -30,14 +30,34 @@ Flat = tuple[int, int, int, int, int, int, int, int]
 those an hour-long one; than an output token a reasoning one; per request; the denominator of them all."""
 
 
+class Ladder:
+    """A tariff laid out for speed: `flat` up to `first_step` input tokens, `above(tokens_in)` beyond."""
+
+    __slots__ = ("_steps", "first_step", "flat")
+
+    def __init__(self, tariff: Tariff) -> None:
+        self.flat = _flat(tariff.base)
+        self._steps = tuple((start, _flat(rates)) for start, rates in tariff.steps)
+        self.first_step = self._steps[-1][0] if self._steps else _NO_STEP
+
+    def above(self, tokens_in: int) -> Flat:
+        """The rates of a prompt that is longer than `first_step`."""
+        for start, flat in self._steps:
+            if tokens_in > start:
+                return flat
+        return self.flat
+
+
 class Quote:
     """What holds for one (provider, model, class of service) from `since_us` until before `until_us`.
 
     Attributes
     ----------
-    flat : Flat or None
-        Up to `first_step` input tokens. None: there is no price.
-    reference : Tariff or None
+    ladder : Ladder or None
+        None: there is no price. `flat` and `first_step` are its.
+    tariff : Tariff or None
+        The same, in full.
+    reference : Ladder or None
         The standard list price where it is not `tariff`.
     fault : "unknown_tier" or None
         The class of service has no price: this is the standard one's.
@@ -46,11 +66,11 @@ class Quote:
     """
 
     __slots__ = (
-        "_steps",
         "fault",
         "first_step",
         "flat",
         "free",
+        "ladder",
         "reference",
         "since_us",
         "source",
@@ -69,17 +89,17 @@ class Quote:
     ) -> None:
         self.since_us, self.until_us = span_us
         self.tariff = tariff
-        self.reference = None if reference == tariff else reference
+        self.ladder = None if tariff is None else Ladder(tariff)
+        self.flat = None if self.ladder is None else self.ladder.flat
+        self.first_step = _NO_STEP if self.ladder is None else self.ladder.first_step
+        self.reference = None if reference is None or reference == tariff else Ladder(reference)
         self.source = source
         self.fault = fault
         self.free = free
-        self.flat = None if tariff is None else _flat(tariff.base)
-        self._steps = () if tariff is None else tuple((start, _flat(rates)) for start, rates in tariff.steps)
-        self.first_step = self._steps[-1][0] if self._steps else _NO_STEP
 
-    def above(self, tokens_in: int) -> Flat:
+    def above(self, tokens_in: int) -> Flat | None:
         """The rates of a prompt that is longer than `first_step`."""
-        return next(flat for start, flat in self._steps if tokens_in > start)
+        return None if self.ladder is None else self.ladder.above(tokens_in)
 
 
 def _flat(rates: Rates) -> Flat:
