@@ -102,10 +102,12 @@ class Alert(Record):
     resolved_at: Timestamp | None = None
     sequence: Count = Field(description="grows by one with each record of this fingerprint")
     summary: Text = Field(description="one sentence that says what, how much, since when and why")
-    cost_nanos: Nanos = Field(description="spent since started_at")
-    expected_nanos: Nanos = Field(description="what the same time would usually have cost")
+    cost_nanos: Nanos = Field(description="spent on calls since started_at; charges are not in it")
+    expected_nanos: Nanos = Field(description="what the calls of the same time would usually have cost")
     excess_nanos: Nanos
-    projected_nanos: Nanos = Field(description="spend of the UTC day if this goes on to its end")
+    projected_nanos: Nanos = Field(
+        description="spend of the UTC day, charges included, if this goes on to its end"
+    )
     drivers: Annotated[list[Driver], Field(max_length=10)] = []
     evidence: Evidence = Evidence()
     verdict: Verdict

@@ -69,6 +69,14 @@ class TuningSettings(Spec):
     launch_multiple: Annotated[float, Field(ge=1.5, le=1_000)] | None = Field(
         None, description="spend over expected that is called a launch when unit cost is as usual"
     )
+    data_quality_share: Ratio | None = Field(
+        None,
+        description="share of a model's calls without a believable price, or of a workflow's records that are"
+        " duplicates or late, that is told; 0 = never",
+    )
+    data_quality_min_calls: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None, description="… and at least this many of them within five to ten minutes"
+    )
     pending_s: Seconds | None = Field(None, description="how long a condition holds before it fires")
     resolve_s: Seconds | None = Field(None, description="how long it must be gone before it resolves")
     repeat_s: Annotated[float, Field(ge=1, le=86_400)] | None = Field(

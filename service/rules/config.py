@@ -42,6 +42,8 @@ class WorkflowConfig:
     trace_quantile: float = 1e-5
     trace_min_usd: Decimal = Decimal("0.25")
     launch_multiple: float = 4.0
+    data_quality_share: float = 0.2
+    data_quality_min_calls: int = 20
     pending_s: float = 0.0
     resolve_s: float = 300.0
     repeat_s: float = 60.0
