@@ -35,6 +35,9 @@ class InFlight:
         self._limit = limit
         self._held = 0
 
+    def has_room(self, bytes_: int) -> bool:
+        return self._held + bytes_ <= self._limit
+
     @contextmanager
     def claim(self) -> Iterator[Callable[[int], None]]:
         """A function that takes so many bytes more, or raises `Full`. All are given back at the end."""
@@ -42,7 +45,7 @@ class InFlight:
 
         def take(more: int) -> None:
             nonlocal mine
-            if self._held + more > self._limit:
+            if not self.has_room(more):
                 raise Full(f"{self._held} of {self._limit} bytes are in flight")
             mine += more
             self._held += more

@@ -76,6 +76,8 @@ class Post:
                 Kind.TOO_LARGE,
                 f"{request.content_length} bytes, at most {self._door.max_body_bytes} are read",
             )
+        if not self._in_flight.has_room(request.content_length or 0):
+            raise later(Kind.BUSY, "too many bytes are in flight", BUSY_RETRY_S)
         return Head(token, form, coding == "gzip", partial)
 
     async def answer(self, request: web.Request) -> web.Response:

@@ -19,6 +19,8 @@ from service.settings import KafkaSettings
 HEADER: Final = "tidegate-door"
 """Of each record: the name of the token it came in with."""
 _CLOSE_S: Final = 5.0
+_TURN: Final = 200
+"""Events sent before others get a turn: some milliseconds."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,6 +45,9 @@ class Publisher:
     batch must do no harm. Until then one of these records is kept as a *canary*, and every other batch is
     refused at once instead of waiting for its deadline: the first acknowledgement ends that.
 
+    Batches are handed to the producer one after the other, so that each waits for little but its own records.
+    The deadline begins anew while they are taken: many events are not a broker that is away.
+
     A record that fails for good ends the process: it leaves a gap in the producer's sequence numbers, after
     which the broker refuses whatever follows.
     """
@@ -62,6 +67,7 @@ class Publisher:
         self._clock = clock
         self._health = health
         self._timeout_s = timeout_s
+        self._turn = asyncio.Lock()
         self._canary: asyncio.Future[Any] | None = None
         self._broken = asyncio.Event()
         self._error: KafkaError | None = None
@@ -74,19 +80,16 @@ class Publisher:
         raise unavailable(self._error, self._kafka) from self._error
 
     async def publish(self, events: Sequence[Event], token: str) -> None:
-        """As `Publishes.publish`. Not acknowledged within `timeout_s`, or broken, or waiting for the canary."""
-        if self._broken.is_set() or self._canary is not None:
-            DOOR_NOT_ACKNOWLEDGED.inc()
-            raise NotAcknowledged("the broker does not acknowledge at the moment")
-        headers = [(HEADER, token.encode())]
+        """As `Publishes.publish`. No progress for `timeout_s`, or broken, or waiting for the canary."""
         sent: list[asyncio.Future[Any]] = []
         began = self._clock.monotonic()
         try:
+            async with self._turn:
+                if self._broken.is_set() or self._canary is not None:
+                    DOOR_NOT_ACKNOWLEDGED.inc()
+                    raise NotAcknowledged("the broker does not acknowledge at the moment")
+                await self._send(events, [(HEADER, token.encode())], sent)
             async with asyncio.timeout(self._timeout_s):
-                for event in events:
-                    sent.append(
-                        await self._sender.send(self._topic, event.value, key=event.key, headers=headers)
-                    )
                 await asyncio.wait(sent)
             if errors := [error for future in sent if (error := future.exception()) is not None]:
                 raise errors[0]
@@ -103,6 +106,18 @@ class Publisher:
                 if future is not self._canary and not future.cancel():
                     future.exception()  # asked for, so that nobody complains of an error that was never seen
         DOOR_ACK_SECONDS.observe(self._clock.monotonic() - began)
+
+    async def _send(
+        self, events: Sequence[Event], headers: list[tuple[str, bytes]], sent: list[asyncio.Future[Any]]
+    ) -> None:
+        """Hand all to the producer, which waits when its buffers are full. Raises TimeoutError or KafkaError."""
+        for at in range(0, len(events), _TURN):
+            async with asyncio.timeout(self._timeout_s):
+                for event in events[at : at + _TURN]:
+                    sent.append(
+                        await self._sender.send(self._topic, event.value, key=event.key, headers=headers)
+                    )
+                await asyncio.sleep(0)
 
     def _wait_for(self, canary: asyncio.Future[Any] | None) -> None:
         if canary is None or self._canary is not None:

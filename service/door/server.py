@@ -23,8 +23,10 @@ from service.settings import DoorSettings
 PATH: Final = "/v1/events"
 DRAIN_S: Final = 15.0
 """How long requests under way may take to end when the process stops; the process has 25 s altogether."""
-_LINGER_S: Final = 2.0
+_LINGER_S: Final = 5.0
 """How long the rest of a body is read and thrown away after an early answer, so that the answer arrives."""
+_CUT_OFF_S: Final = 2.0
+"""… and after that until what is still there is cut off: by then, writing an answer at most."""
 _GONE: Final = 499
 """In the metrics only: the client had gone before it could be answered (nginx's number for it)."""
 _NAME: Final = "tidegate"
@@ -159,7 +161,7 @@ async def serve(door: DoorSettings, post: Post, clock: Clock) -> AsyncIterator[i
         keepalive_timeout=door.idle_timeout_s,
         lingering_time=_LINGER_S,
         auto_decompress=False,  # unpacked by us, with a bound
-        shutdown_timeout=_LINGER_S,
+        shutdown_timeout=_CUT_OFF_S,
     )
     await runner.setup()
     http = runner.server

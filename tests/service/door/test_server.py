@@ -54,9 +54,13 @@ async def test_a_head_that_drips_is_closed_too() -> None:
 
 async def test_a_body_that_does_not_come_is_408_and_gives_its_room_back() -> None:
     async with at_the_door(body_timeout_s=0.3, max_body_bytes=2_000, max_in_flight_bytes=2_000) as site:
-        answer = await site.raw(HEAD + b"Content-Length: 2000\r\n\r\n" + EVENT)
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(HEAD + b"Content-Length: 2000\r\n\r\n" + EVENT)
+        async with asyncio.timeout(5):
+            answer = await reader.readuntil(b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"Connection: close" in answer
+        writer.close()
         assert (await site.post(EVENT)).status_code == 202
 
 
