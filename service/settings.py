@@ -235,14 +235,15 @@ class DoorSettings(Section):
     max_body_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 4_194_304
     """Of one request, as sent and unpacked."""
     max_batch_events: Annotated[int, Field(ge=1, le=100_000)] = 5_000
-    max_in_flight_bytes: Annotated[int, Field(ge=1_024, le=4_294_967_296)] = 33_554_432
-    """Of all requests that are not answered yet, unpacked; beyond, the answer is 429."""
+    max_in_flight_bytes: Annotated[int, Field(ge=1_024, le=4_294_967_296)] = 16_777_216
+    """Of all requests that are not answered yet, unpacked; beyond, the answer is 429. Memory grows by three to
+    four times as much."""
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 500
     idle_timeout_s: Annotated[float, Field(gt=0, le=3_600)] = 30.0
     """A connection that has not sent a whole head for so long is closed."""
     body_timeout_s: Annotated[float, Field(gt=0, le=600)] = 15.0
     ack_timeout_s: Annotated[float, Field(gt=0, le=25)] = 10.0
-    """No acknowledgement of the broker for so long: 503, and the client tries again."""
+    """The broker has not gone on for so long: 503, and the client tries again."""
 
     @property
     def configured(self) -> bool:
