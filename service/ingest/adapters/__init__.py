@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any, Final
 
 from schemas.reasons import Reason, Refused
-from service.ingest.adapters.cloudevents import binary, cloudevents
-from service.ingest.adapters.focus import focus
-from service.ingest.adapters.litellm import litellm
-from service.ingest.adapters.otel import otlp
+from service.ingest.adapters.cloudevents import from_binary, from_cloudevents
+from service.ingest.adapters.focus import from_focus
+from service.ingest.adapters.litellm import from_litellm
+from service.ingest.adapters.otel import from_otlp
 
 Adapter = Callable[[Mapping[str, Any]], list[dict[str, Any]]]
 """A parsed foreign record to documents in the wire form of `schemas.events.CostEvent`, which validates them.
@@ -20,10 +20,10 @@ foreign record's terms, and nothing else. Neither clock nor I/O: the same record
 """
 
 ADAPTERS: Final[Mapping[str, Adapter]] = {
-    "litellm": litellm,
-    "otlp": otlp,
-    "cloudevents": cloudevents,
-    "focus": focus,
+    "litellm": from_litellm,
+    "otlp": from_otlp,
+    "cloudevents": from_cloudevents,
+    "focus": from_focus,
 }
 """By the name that the setting and the header `tidegate-format` use."""
 
@@ -75,11 +75,11 @@ def adapter_for(headers: Iterable[tuple[str, bytes]], default: Adapter | None) -
             raise Refused(
                 Reason.INVALID_VALUE, "only single events in JSON are read", f"headers.{_CONTENT_TYPE}"
             )
-        return cloudevents
+        return from_cloudevents
     if "ce_specversion" in texts:
         attributes = {name[3:]: text for name, text in texts.items() if name.startswith("ce_")}
-        return partial(binary, attributes)
-    return cloudevents if named is not None else default
+        return partial(from_binary, attributes)
+    return from_cloudevents if named is not None else default
 
 
 def adapt(document: Mapping[str, Any], adapter: Adapter) -> list[dict[str, Any]]:

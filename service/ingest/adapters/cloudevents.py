@@ -33,7 +33,7 @@ from service.ingest.adapters.foreign import (
     wholes,
 )
 
-_KINDS: Final[Mapping[str, tuple[str, ...]]] = {
+KINDS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(("input", "prompt", "system"), ("input_tokens",)),
     **dict.fromkeys(
         ("cached", "cached_input", "cache_read", "input_cached"), ("input_tokens", "cached_input_tokens")
@@ -63,7 +63,7 @@ _STATUS: Final = {
 }
 
 
-def cloudevents(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def from_cloudevents(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """At most one event of one CloudEvent; none for data without tokens, cost or charge (request counters).
 
     Data that is a cost event of the wire format already (it has an `event_id`) is passed on.
@@ -113,9 +113,9 @@ def cloudevents(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def binary(attributes: Mapping[str, str], data: Mapping[str, Any]) -> list[dict[str, Any]]:
+def from_binary(attributes: Mapping[str, str], data: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The same for a record in binary content mode: attributes from its `ce_` headers, data from its value."""
-    return cloudevents({**attributes, "data": data})
+    return from_cloudevents({**attributes, "data": data})
 
 
 def _data(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -150,10 +150,10 @@ def _tokens(data: Mapping[str, Any]) -> dict[str, int] | None:
         kind = label(data.get("type"))
         if kind is None:
             raise Refused(Reason.MISSING_FIELD, "which tokens? input, output, …", "data.type")
-        if kind.lower() not in _KINDS:
-            raise Refused(Reason.INVALID_VALUE, f"expected one of {', '.join(_KINDS)}", "data.type")
+        if kind.lower() not in KINDS:
+            raise Refused(Reason.INVALID_VALUE, f"expected one of {', '.join(KINDS)}", "data.type")
         number = count(data["tokens"], "data.tokens") or 0
-        return dict.fromkeys(_KINDS[kind.lower()], number)
+        return dict.fromkeys(KINDS[kind.lower()], number)
     found = {
         ours: next((n for name in names if (n := count(data.get(name), f"data.{name}")) is not None), None)
         for ours, names in _COUNTS.items()

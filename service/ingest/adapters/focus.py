@@ -44,7 +44,7 @@ _CREDITS: Final = re.compile(r"\bcredits?\b|\bcommitments?\b|\bprepa(?:id|yment)
 _MAX_QUANTITY: Final = 10**12
 
 
-def focus(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def from_focus(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One charge per row that is billed: of the row itself, or of a batch `{"rows": [row, …]}`.
 
     A row with a `BilledCost` of 0 is none (usage that a commitment or a marketplace pays for elsewhere).

@@ -18,10 +18,10 @@ from pydantic_core import PydanticCustomError
 from schemas.base import MAX_LABEL, MAX_TOKENS, format_timestamp, parse_timestamp
 from schemas.money import decimal_usd
 from schemas.reasons import Reason, Refused
+from service.ingest.service_class import service_class
 
 UNKNOWN: Final = "unknown"
 """Provider or model where a format does not oblige its writers to name one. Counted, and unpriced."""
-STANDARD_TIERS: Final = frozenset({"", "auto", "default", "standard", "on_demand", "ondemand"})
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]+")
 _DIGITS: Final = re.compile(r"\d{1,19}", re.ASCII)
@@ -98,9 +98,8 @@ def key_name(value: object) -> str | None:
 
 
 def tier(value: object) -> str | None:
-    """A class of service, lower case; None for the standard one."""
-    text = label(value)
-    return None if text is None or text.lower() in STANDARD_TIERS else text.lower()
+    """A class of service as pricing names it; None for the standard one."""
+    return service_class(label(value))
 
 
 def count(value: object, path: str) -> int | None:

@@ -65,7 +65,7 @@ _BATCHES: Final = frozenset({"retrieve_batch", "aretrieve_batch"})
 """Reading a batch. LiteLLM prices the whole of it whenever somebody reads it after its end."""
 
 
-def litellm(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def from_litellm(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """At most one event of one payload.
 
     None for what costs nothing and is no call of a model (listing files, reading a response again) and for a

@@ -61,6 +61,8 @@ _FORMER_PROVIDERS: Final = {
 }
 _FORMER_OPERATIONS: Final = {"completion": "text_completion", "embedding": "embeddings"}
 
+_IDENTITY: Final = ("gen_ai.provider.name", "gen_ai.system", "gen_ai.request.model", "gen_ai.response.model")
+
 # Names of one meaning, the newest convention first.
 _INPUT: Final = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 _OUTPUT: Final = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
@@ -109,29 +111,37 @@ _TIER: Final = (  # what was billed before what was asked for
     "openai.request.service_tier",
     "gen_ai.openai.request.service_tier",
 )
-_READ: Final = frozenset(
+READ: Final = frozenset(
     {
         "error.type",
         "gen_ai.operation.name",
-        "gen_ai.provider.name",
-        "gen_ai.request.model",
-        "gen_ai.response.model",
-        "gen_ai.system",
         "litellm.cache_hit",
         "llm.request.type",
         "tidegate.api_key",
         "traceloop.span.kind",
-    }.union(_INPUT, _OUTPUT, _CACHED, _WRITTEN, _REASONING, _TOTAL, _COST, _USER, _TIER, *_LABELS.values())
+    }.union(
+        _IDENTITY,
+        _INPUT,
+        _OUTPUT,
+        _CACHED,
+        _WRITTEN,
+        _REASONING,
+        _TOTAL,
+        _COST,
+        _USER,
+        _TIER,
+        *_LABELS.values(),
+    )
 )
 """Every attribute that is read. The others, prompts and answers among them, are not even decoded."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NANOS: Final = re.compile(r"\d{1,20}", re.ASCII)
-_MAX_NANOS: Final = 100_000_000_000 * 10**9
+_MAX_NANOS: Final = 2**64 - 1
 _HEX: Final = re.compile(r"[0-9a-fA-F]+", re.ASCII)
 
 
-def otlp(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def from_otlp(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One event per span that is a call of a model, in the order of the spans.
 
     Raises
@@ -173,7 +183,7 @@ def _attributes(holder: Mapping[str, Any], path: str) -> dict[str, Any]:
         key = item.get("key")
         if not isinstance(key, str):
             raise Refused(Reason.WRONG_TYPE, "expected the attribute's name", f"{at}.key")
-        if key in _READ:
+        if key in READ:
             value = part(item, "value")
             scalar = next(
                 (
@@ -192,14 +202,9 @@ def _is_call(span: Mapping[str, Any], own: Attributes) -> bool:
     if span.get("kind") in _SERVER_SIDE or own.get("traceloop.span.kind") is not None:
         return False
     operation = _operation(own)
-    if operation in NOT_CALLS:
+    if operation in NOT_CALLS or not any(name in own for name in _IDENTITY):
         return False
-    if any(name in own for name in (*_INPUT, *_OUTPUT)):
-        return True
-    return operation in CALLS and any(
-        name in own
-        for name in ("gen_ai.provider.name", "gen_ai.system", "gen_ai.request.model", "gen_ai.response.model")
-    )
+    return operation in CALLS or any(name in own for name in (*_INPUT, *_OUTPUT))
 
 
 def _operation(own: Attributes) -> str | None:

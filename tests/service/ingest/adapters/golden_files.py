@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -36,3 +37,18 @@ GOLDEN: Final = [
     for path in sorted(FOLDER.glob("*/*.json"))
     if not path.name.endswith((".events.json", ".refused.json"))
 ]
+
+
+def record(form: str, name: str) -> dict[str, Any]:
+    """The record of one case, by its format and the name of its file."""
+    return next(case.record for case in GOLDEN if (case.format, case.name) == (form, name))
+
+
+def but(whole: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A copy of a record with some of its fields replaced."""
+    return {**deepcopy(whole), **more}
+
+
+def ids(events: list[dict[str, Any]]) -> list[str]:
+    """The ids of events, in their order."""
+    return [event["event_id"] for event in events]
