@@ -134,7 +134,8 @@ class IngestSettings(Section):
     future_allowance_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
     """An event later than the broker's time by more is refused: one bad clock must not move all time."""
     commit_interval_ms: Annotated[int, Field(ge=10, le=10_000)] = 200
-    max_batch_records: Annotated[int, Field(ge=1, le=100_000)] = 5_000
+    max_batch_records: Annotated[int, Field(ge=1, le=100_000)] = 50_000
+    """Of one partition in one transaction. Reached only when there is a backlog."""
     dedup_offsets: Annotated[int, Field(ge=0, le=10_000_000)] = 100_000
     """How far back, in offsets of a partition, a second event with the same id is recognised."""
     dead_letter_max_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5

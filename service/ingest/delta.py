@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -33,6 +34,24 @@ _validated: Final = Rollup.__pydantic_validator__.validate_python
 # One trace within a delta, and one combination of labels: plain lists, they are touched once per event.
 _CALLS, _COST, _CONTEXT, _WHOSE, _MODEL = range(5)
 _TOKENS, _LIST = 2, 3
+
+_SUMS: Final = (
+    "errors",
+    "charges",
+    "charge_nanos",
+    "unpriced_calls",
+    "unpriced_tokens",
+    "estimated_cost_nanos",
+    "input_tokens",
+    "cached_input_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "reference_cost_nanos",
+    "reference_output_nanos",
+    "untraced_calls",
+    "late",
+    "duplicates",
+)
 
 
 class Delta:
@@ -187,19 +206,16 @@ class Delta:
         return rollup
 
     def to_json(self) -> bytes:
-        """The same record's canonical bytes, without the detour: what `rollup().to_json()` would give."""
+        """The same record's bytes without the detour; what is at its default is left out."""
         return orjson.dumps(self._document())
 
     def _document(self) -> dict[str, Any]:
         by_label = self._by_label()
-        ranked = _ranked(self.traces)
-        team = next((team for team, _ in _ranked(by_label[_TEAM])), None)
-        document = {
+        document: dict[str, Any] = {
             "schema_version": 1,
             "type": "rollup",
             "workflow": self.workflow,
-            "team": team,
-            "bucket_start": _rfc3339(self.bucket * BUCKET_SECONDS * 1_000_000),
+            "bucket_start": _bucket_start(self.bucket),
             "last_event_at": _rfc3339(self.last_at),
             "source": {
                 "partition": self.partition,
@@ -207,40 +223,29 @@ class Delta:
                 "last_offset": self.last_offset,
             },
             "calls": self.calls,
-            "errors": self.errors,
             "cost_nanos": self.cost_nanos,
-            "charges": self.charges,
-            "charge_nanos": self.charge_nanos,
-            "unpriced_calls": self.unpriced_calls,
-            "unpriced_tokens": self.unpriced_tokens,
-            "estimated_cost_nanos": self.estimated_cost_nanos,
-            "input_tokens": self.input_tokens,
-            "cached_input_tokens": self.cached_input_tokens,
-            "output_tokens": self.output_tokens,
-            "reasoning_tokens": self.reasoning_tokens,
-            "reference_cost_nanos": self.reference_cost_nanos,
-            "reference_output_nanos": self.reference_output_nanos,
-            "untraced_calls": self.untraced_calls,
-            "traces": _base64(sketch(self.traces)),
-            "customers": _base64(sketch(by_label[_CUSTOMER])),
-            "by_dimension": [
-                _breakdown(dimension, sums)
-                for dimension, sums in zip(DIMENSIONS, by_label, strict=True)
-                if sums
-            ],
-            "live_traces": [_live(name, trace) for name, trace in ranked[:MAX_LIVE_TRACES]],
-            "other_traces": _left_out(ranked[MAX_LIVE_TRACES:]),
-            "price_faults": self._price_faults(),
-            "late": self.late,
-            "duplicates": self.duplicates,
         }
-        if team is None:
-            del document["team"]
+        if teams := by_label[_TEAM]:
+            document["team"] = _ranked(teams)[0][0]
+        for name in _SUMS:
+            if value := getattr(self, name):
+                document[name] = value
+        if self.traces:
+            ranked = _ranked(self.traces)
+            document["traces"] = _base64(sketch(self.traces))
+            document["live_traces"] = [_live(name, trace) for name, trace in ranked[:MAX_LIVE_TRACES]]
+            if len(ranked) > MAX_LIVE_TRACES:
+                document["other_traces"] = _left_out(ranked[MAX_LIVE_TRACES:])
+        if customers := by_label[_CUSTOMER]:
+            document["customers"] = _base64(sketch(customers))
+        document["by_dimension"] = [
+            _breakdown(dimension, sums) for dimension, sums in zip(DIMENSIONS, by_label, strict=True) if sums
+        ]
+        if self.faults:
+            document["price_faults"] = self._price_faults()
         return document
 
     def _price_faults(self) -> list[dict[str, Any]]:
-        if not self.faults:
-            return []
         order = sorted(self.faults.items(), key=lambda item: (-item[1][_CALLS], item[0]))
         return [
             {
@@ -308,20 +313,22 @@ def _sums(column: Iterable[str | None], rows: Iterable[list[int]]) -> dict[str, 
 
 def _breakdown(dimension: str, sums: dict[str, list[int]]) -> dict[str, Any]:
     ranked = _ranked(sums)
-    rest = [s for _, s in ranked[MAX_SLICES:]]
-    return {
+    breakdown: dict[str, Any] = {
         "dimension": dimension,
         "top": [
             {"value": value, "calls": calls, "cost_nanos": cost, "tokens": tokens}
             for value, (calls, cost, tokens) in ranked[:MAX_SLICES]
         ],
-        "rest": {
+    }
+    if len(ranked) > MAX_SLICES:
+        rest = [s for _, s in ranked[MAX_SLICES:]]
+        breakdown["rest"] = {
             "values": len(rest),
             "calls": sum(s[_CALLS] for s in rest),
             "cost_nanos": sum(s[_COST] for s in rest),
             "tokens": sum(s[_TOKENS] for s in rest),
-        },
-    }
+        }
+    return breakdown
 
 
 def _ranked(sums: dict[str, list[Any]]) -> list[tuple[str, list[Any]]]:
@@ -350,6 +357,11 @@ def sketch(values: Iterable[str]) -> bytes:
 
 def _base64(image: bytes) -> str:
     return b64encode(image).decode("ascii")
+
+
+@lru_cache(maxsize=256)
+def _bucket_start(bucket: int) -> str:
+    return _rfc3339(bucket * BUCKET_SECONDS * 1_000_000)
 
 
 def _rfc3339(micros: int) -> str:

@@ -223,11 +223,10 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             if source in records:
                 await stream.take(records[source])
             stream.look(source not in records and await self._read_up(source))
-            stream.commit_if_due()
+            waiting = max((self._consumer.highwater(source) or 0) - stream.position, 0)
+            stream.commit_if_due(waiting)
             partition = str(source.partition)
-            metrics.INGEST_LAG.labels(partition).set(
-                max((self._consumer.highwater(source) or 0) - stream.position, 0)
-            )
+            metrics.INGEST_LAG.labels(partition).set(waiting)
             if stream.fold.watermark > 0:
                 metrics.INGEST_WATERMARK_AGE.labels(partition).set(now - stream.fold.watermark)
 

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
-from msgspec.structs import astuple
 from pydantic_core import PydanticCustomError
 
 from schemas.base import MAX_EPOCH_SECONDS, MAX_LABEL, MAX_TOKENS, parse_timestamp
@@ -114,13 +113,15 @@ def read(values: Sequence[bytes | None]) -> list[Call | Refused]:
     found: list[Call | Refused] = []
     for start in range(0, len(values), _STRETCH):
         stretch = values[start : start + _STRETCH]
-        found += map(_outcome, stretch, _recognised(stretch))
+        calls = recognised(stretch)
+        if None in calls:
+            found += [call or _outcome(value) for value, call in zip(stretch, calls, strict=True)]
+        else:
+            found += calls  # type: ignore[arg-type]  # without None
     return found
 
 
-def _outcome(value: bytes | None, call: Call | None) -> Call | Refused:
-    if call is not None and _settled(call):
-        return call
+def _outcome(value: bytes | None) -> Call | Refused:
     try:
         return by_the_book(value)
     except Refused as refused:
@@ -164,24 +165,34 @@ def call_of(event: CostEvent) -> Call:
 # --- 1 and 2: what the bytes are ------------------------------------------------------------------------------
 
 
-def _recognised(values: Sequence[bytes | None]) -> list[Call | None]:
+def recognised(values: Sequence[bytes | None]) -> list[Call | None]:
+    """The calls among records that surely are ones; None for each that the book must be asked about."""
     calls: list[Call | None] = []
-    keys: list[int] = []
+    keys = 0
+    odd: list[int] = []
     for value in values:
         try:
             call = _decode(value)  # type: ignore[arg-type]  # None is unusual
+            absent = _settle(call)
         except _UNUSUAL:
+            odd.append(len(calls))
             calls.append(None)
-            keys.append(0)
         else:
             calls.append(call)
-            keys.append(_FIELDS - astuple(call).count(UNSET))
-    decoded = [value for value, number in zip(values, keys, strict=True) if number]
-    if decoded and not _plain(decoded, sum(keys)):  # type: ignore[arg-type]  # nor is None decoded
-        for i, value in enumerate(values):
-            if keys[i] and not _plain([value], keys[i]):  # type: ignore[list-item]
-                calls[i] = None
+            keys += _FIELDS - absent
+    usual = [value for value in values if value is not None] if not odd else _without(values, odd)
+    if usual and not _plain(usual, keys):
+        if len(values) == 1:
+            return [None]
+        return [call and recognised([value])[0] for value, call in zip(values, calls, strict=True)]
     return calls
+
+
+def _without(values: Sequence[bytes | None], odd: Sequence[int]) -> list[bytes]:
+    left: list[Any] = list(values)
+    for i in reversed(odd):
+        del left[i]
+    return left
 
 
 def _plain(values: Sequence[bytes], keys: int) -> bool:
@@ -194,7 +205,8 @@ def _plain(values: Sequence[bytes], keys: int) -> bool:
         data.count(b'":') == keys
         and data.find(b"\\") < 0
         and data.find(b"\x7f") < 0
-        and data.find(b" :") < 0
+        # A single byte is found at memchr's speed, two are not: most writers put no space at all.
+        and (data.find(b" ") < 0 or data.find(b" :") < 0)
         and data.find(b"\n") < 0
         and data.find(b"\t") < 0
         and data.find(b"\r") < 0
@@ -205,61 +217,96 @@ def _plain(values: Sequence[bytes], keys: int) -> bool:
 # --- 3: what the fields say -----------------------------------------------------------------------------------
 
 
-def _settled(call: Any) -> bool:  # not yet what its types say
-    """Put integers in the place of times and amounts, and defaults in that of absent fields; False: unusual."""
-    at = _micros(call.at)
-    if at is None:
-        return False
-    call.at = at
+def _settle(call: Any) -> int:
+    """Put integers in the place of times and amounts, and defaults in that of absent fields, which are counted.
+
+    Raises
+    ------
+    ValueError
+        Not by these spellings, or the parts do not fit their whole: the book will say.
+    """
+    call.at = _micros(call.at)
+    absent = 0
     cost = call.cost_nanos
     if cost is UNSET:
+        absent += 1
         call.cost_nanos = None
     elif cost is not None:
-        amount = _nanos(cost)
-        if amount is None:
-            return False
-        call.cost_nanos = amount
+        call.cost_nanos = _nanos(cost)
+    tokens = call.input_tokens
+    if tokens is UNSET:
+        absent += 1
+        tokens = call.input_tokens = 0
+    cached = call.cached_input_tokens
+    if cached is UNSET:
+        absent += 1
+        cached = call.cached_input_tokens = 0
+    written = call.cache_write_tokens
+    if written is UNSET:
+        absent += 1
+        written = call.cache_write_tokens = 0
+    hour = call.cache_write_1h_tokens
+    if hour is UNSET:
+        absent += 1
+        hour = call.cache_write_1h_tokens = 0
+    if cached + written > tokens or hour > written:
+        raise ValueError
+    tokens = call.output_tokens
+    if tokens is UNSET:
+        absent += 1
+        tokens = call.output_tokens = 0
+    reasoning = call.reasoning_tokens
+    if reasoning is UNSET:
+        absent += 1
+        reasoning = call.reasoning_tokens = 0
+    if reasoning > tokens:
+        raise ValueError
     if call.workflow is UNSET:
+        absent += 1
         call.workflow = None
     if call.team is UNSET:
+        absent += 1
         call.team = None
     if call.feature is UNSET:
+        absent += 1
         call.feature = None
     if call.customer is UNSET:
+        absent += 1
         call.customer = None
     if call.api_key is UNSET:
+        absent += 1
         call.api_key = None
     if call.trace_id is UNSET:
+        absent += 1
         call.trace_id = None
-    if call.input_tokens is UNSET:
-        call.input_tokens = 0
-    if call.cached_input_tokens is UNSET:
-        call.cached_input_tokens = 0
-    if call.cache_write_tokens is UNSET:
-        call.cache_write_tokens = 0
-    if call.cache_write_1h_tokens is UNSET:
-        call.cache_write_1h_tokens = 0
-    if call.output_tokens is UNSET:
-        call.output_tokens = 0
-    if call.reasoning_tokens is UNSET:
-        call.reasoning_tokens = 0
     if call.status is UNSET:
+        absent += 1
         call.status = "success"
     if call.usage_source is UNSET:
+        absent += 1
         call.usage_source = "reported"
     if call.operation is UNSET:
+        absent += 1
         call.operation = None
     if call.service_tier is UNSET:
+        absent += 1
         call.service_tier = None
     if call.gateway is UNSET:
+        absent += 1
         call.gateway = None
-    call.charge = None
-    fits: bool = (
-        call.cached_input_tokens + call.cache_write_tokens <= call.input_tokens
-        and call.cache_write_1h_tokens <= call.cache_write_tokens
-        and call.reasoning_tokens <= call.output_tokens
+    if call.charge is UNSET:
+        absent += 1
+        call.charge = None
+    return (
+        absent
+        + (call.user is UNSET)
+        + (call.environment is UNSET)
+        + (call.session_id is UNSET)
+        + (call.request_tags is UNSET)
+        + (call.attempt is UNSET)
+        + (call.latency_ms is UNSET)
+        + (call.schema_version is UNSET)
     )
-    return fits
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -275,20 +322,20 @@ def _since_epoch(instant: datetime) -> int:
     return (instant - _EPOCH) // _MICROSECOND
 
 
-def _micros(spelt: str | float) -> int | None:
-    """Epoch microseconds, as `schemas.base.parse_timestamp` reads them; None: as that says."""
+def _micros(spelt: str | float) -> int:
+    """Epoch microseconds, as `schemas.base.parse_timestamp` reads them. Raises ValueError where that refuses."""
     if type(spelt) is str:
         second, rest = _seconds.get(spelt[:19]), _rests.get(spelt[19:])
         if second is not None and rest is not None:
             return second + rest
         return _first_met(spelt, second)
     if not 0 <= spelt <= MAX_EPOCH_SECONDS:  # type: ignore[operator]  # a number, after the line above
-        return None
+        raise ValueError
     part, whole = modf(spelt)  # type: ignore[arg-type]
     return int(whole) * 1_000_000 + round(part * 1e6)  # as datetime.fromtimestamp rounds
 
 
-def _first_met(spelt: str, second: int | None) -> int | None:
+def _first_met(spelt: str, second: int | None) -> int:
     digits = spelt[20:26]
     if (
         second is not None
@@ -300,8 +347,8 @@ def _first_met(spelt: str, second: int | None) -> int | None:
         return second + int(digits)  # too many to remember
     try:
         instant = parse_timestamp(spelt)
-    except PydanticCustomError:
-        return None
+    except PydanticCustomError as error:
+        raise ValueError from error
     at = _since_epoch(instant)
     if 1971 <= instant.year <= 9000:  # so that no distance from UTC leaves the calendar
         second = _since_epoch(parse_timestamp(spelt[:19] + "Z"))
@@ -316,16 +363,17 @@ def _first_met(spelt: str, second: int | None) -> int | None:
 _POWERS: Final = tuple(10 ** (9 - digits) for digits in range(10))
 
 
-def _nanos(spelt: str | float) -> int | None:
-    """Nano-dollars, as `schemas.money` reads them; None: as that says."""
-    if type(spelt) is int:
-        return spelt * NANOS_PER_USD if 0 <= spelt <= 1_000_000 else None
-    text = spelt if type(spelt) is str else repr(spelt)
-    whole, _, part = text.partition(".")
-    # Six digits and nine decimals: below the greatest amount and without rounding.
-    if len(whole) <= 6 and len(part) <= 9 and whole.isdigit() and part.isdigit() and text.isascii():
-        return int(whole) * NANOS_PER_USD + int(part) * _POWERS[len(part)]
-    try:
-        return nanos(decimal_usd(spelt))
-    except (TypeError, ValueError):
-        return None
+def _nanos(spelt: str | float) -> int:
+    """Nano-dollars, as `schemas.money` reads them. Raises ValueError or TypeError where that refuses."""
+    if type(spelt) is str:
+        whole, _, part = spelt.partition(".")
+        # Six digits and nine decimals: below the greatest amount and without rounding.
+        if len(whole) <= 6 and len(part) <= 9 and whole.isdigit() and part.isdigit() and spelt.isascii():
+            return int(whole) * NANOS_PER_USD + int(part) * _POWERS[len(part)]
+    elif 0 <= spelt <= 1_000:  # type: ignore[operator]  # a number, after the line above
+        exact = spelt * 1e9  # type: ignore[operator]
+        nearest: int = round(exact)
+        # The product errs by less than 0.001, so this far from the middle the decimals round the same way.
+        if -0.25 < exact - nearest < 0.25:
+            return nearest
+    return nanos(decimal_usd(spelt))
