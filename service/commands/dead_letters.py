@@ -181,16 +181,16 @@ def replay(
         found, _, _ = now.run(_chosen(now.settings.kafka, wanted, False, limit))
         typer.echo(f"{_export(export, found):,} letters written to {export}", err=True)
         return
-    ingest = now.settings.ingest
+    kafka, ingest = now.settings.kafka, now.settings.ingest
     wish = Wish(
-        kafka=now.settings.kafka,
+        kafka=kafka,
         selection=wanted,
         mending=Mending(
-            prefix=now.settings.kafka.topic_prefix,
+            prefix=kafka.topic_prefix,
             now=SystemClock().now(),
             future_allowance_s=ingest.future_allowance_s,
             edits=_edits(puts or (), takes or ()),
-            replacements={} if source is None else _replacements(source, now.settings.kafka.topic_prefix),
+            replacements={} if source is None else now.run(_replacements(source, kafka.topic_prefix)),
         ),
         dedup_offsets=ingest.dedup_offsets,
         again=again,
@@ -199,8 +199,6 @@ def replay(
         limit=limit,
         by=_label(author),
     )
-    if source is not None and not wish.mending.replacements:
-        fail(f"{source}: no lines")
     told, unknown = now.run(carry_out(wish, lambda d: _tell(d, dry_run), lambda s: typer.echo(s, err=True)))
     _conclude(told, unknown, wish)
 
@@ -279,18 +277,21 @@ def _edits(puts: Iterable[str], takes: Iterable[str]) -> list[Edit]:
     return [*map(parse_unset, takes), *map(parse_set, puts)]
 
 
-def _replacements(source: str, prefix: str) -> dict[str, bytes]:
+async def _replacements(source: str, prefix: str) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     number = 0
-    for lines in Source(source).blocks():
-        for line in lines:
-            number += 1
-            if not line.strip():
-                continue
-            read = parse_line(line, number, prefix)
-            if read.origin in found:
-                raise InvalidInput(f"line {number}: {read.origin} comes twice")
-            found[read.origin] = read.value
+    async with aclosing(Source(source).batches()) as batches:
+        async for lines in batches:
+            for line in lines:
+                number += 1
+                if not line.strip():
+                    continue
+                read = parse_line(line, number, prefix)
+                if read.origin in found:
+                    raise InvalidInput(f"line {number}: {read.origin} comes twice")
+                found[read.origin] = read.value
+    if not found:
+        raise InvalidInput(f"{source}: no lines")
     return found
 
 
