@@ -36,6 +36,11 @@ MAX_EVENTS: Final = 10_000
 _CONTENT_TYPE: Final = "content-type"
 _CLOUDEVENTS: Final = "application/cloudevents"
 
+MAX_BYTES: Final = 1_048_576
+"""Largest foreign record that is worth parsing: Kafka's own bound unless somebody raised it."""
+MAX_DEPTH: Final = 64
+"""Deepest nesting worth parsing. A list in an attribute of a span lies 13 deep, a prompt in parts deeper."""
+
 
 def adapter_for(headers: Iterable[tuple[str, bytes]], default: Adapter | None) -> Adapter | None:
     """The adapter of one record: what its headers say, else the topic's default. None: it needs none.

@@ -31,10 +31,14 @@ _NOTHING: Final[Mapping[str, Any]] = {}
 
 def part(document: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
     """The object below these keys, or an empty one if anything else lies there."""
-    here: object = document
+    here = document
     for key in keys:
-        here = here.get(key) if isinstance(here, Mapping) else None
-    return here if isinstance(here, Mapping) else _NOTHING
+        below = here.get(key)
+        # Asking for the very type first: the records are parsed JSON, and an abstract class takes its time.
+        if type(below) is not dict and not isinstance(below, Mapping):
+            return _NOTHING
+        here = below
+    return here
 
 
 def label(value: object) -> str | None:
@@ -47,13 +51,18 @@ def label(value: object) -> str | None:
         value = str(value) if abs(value) < 10**19 else None
     if not isinstance(value, str):
         return None
+    if value.isascii() and value.isprintable() and len(value) <= MAX_LABEL:
+        return value.strip(" ") or None
     text = _CONTROL.sub(" ", value).strip()
     return _bounded(text, value) if text else None
 
 
 def first_label(*values: object) -> str | None:
     """The first of the values that makes a label."""
-    return next((text for value in values if (text := label(value)) is not None), None)
+    for value in values:
+        if value is not None and (text := label(value)) is not None:
+            return text
+    return None
 
 
 def required_label(value: object, path: str) -> str:

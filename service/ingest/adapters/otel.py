@@ -135,6 +135,7 @@ READ: Final = frozenset(
 )
 """Every attribute that is read. The others, prompts and answers among them, are not even decoded."""
 
+_SCALARS: Final = ("stringValue", "intValue", "doubleValue", "boolValue")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NANOS: Final = re.compile(r"\d{1,20}", re.ASCII)
 _MAX_NANOS: Final = 2**64 - 1
@@ -178,23 +179,20 @@ def _each(holder: Mapping[str, Any], key: str, path: str) -> Iterator[tuple[Mapp
 
 def _attributes(holder: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Key to plain value of those attributes that are read; of one that comes twice, the first."""
+    items = holder.get("attributes")
+    if items is not None and not isinstance(items, list):
+        raise Refused(Reason.WRONG_TYPE, "expected a list", f"{path}.attributes")
     found: dict[str, Any] = {}
-    for item, at in _each(holder, "attributes", f"{path}."):
-        key = item.get("key")
+    for index, item in enumerate(items or ()):
+        key = item.get("key") if isinstance(item, dict) else None
         if not isinstance(key, str):
-            raise Refused(Reason.WRONG_TYPE, "expected the attribute's name", f"{at}.key")
-        if key in READ:
+            raise Refused(Reason.WRONG_TYPE, "expected an attribute's name", f"{path}.attributes.{index}.key")
+        if key in READ and key not in found:
             value = part(item, "value")
-            scalar = next(
-                (
-                    value[kind]
-                    for kind in ("stringValue", "intValue", "doubleValue", "boolValue")
-                    if value.get(kind) is not None
-                ),
-                None,
-            )
-            if scalar is not None:
-                found.setdefault(key, scalar)
+            for kind in _SCALARS:
+                if value.get(kind) is not None:
+                    found[key] = value[kind]
+                    break
     return found
 
 

@@ -8,10 +8,11 @@ from copy import deepcopy
 import orjson
 import pytest
 
+import schemas.decode
 from schemas.decode import validate
 from schemas.events import CostEvent
 from schemas.reasons import Refused
-from service.ingest.adapters import ADAPTERS, adapt
+from service.ingest.adapters import ADAPTERS, MAX_BYTES, MAX_DEPTH, adapt
 from tests.service.ingest.adapters.golden_files import GOLDEN, Golden
 
 CASES = [pytest.param(case, id=f"{case.format}/{case.name}") for case in GOLDEN]
@@ -41,6 +42,15 @@ def test_every_format_has_its_golden_files() -> None:
     assert set(counted) == set(ADAPTERS)
     assert all(number >= 8 for number in counted.values())
     assert all((case.events is None) != (case.refusal is None) for case in GOLDEN)
+
+
+def test_the_bounds_of_a_foreign_record_leave_room() -> None:
+    def depth(node: object) -> int:
+        items = node.values() if isinstance(node, dict) else node if isinstance(node, list) else None
+        return 0 if items is None else 1 + max(map(depth, items), default=0)
+
+    assert schemas.decode.MAX_DEPTH < max(depth(case.record) for case in GOLDEN) < MAX_DEPTH // 2
+    assert schemas.decode.MAX_BYTES < MAX_BYTES
 
 
 def test_no_event_carries_what_was_said_or_who_said_it() -> None:
