@@ -189,7 +189,7 @@ DOOR_SECONDS: Final = Histogram(
     "tidegate_door_request_seconds", "From the head of a request to its answer", buckets=_FAST
 )
 DOOR_ACK_SECONDS: Final = Histogram(
-    "tidegate_door_ack_seconds", "From the first send of a batch to its last acknowledgement", buckets=_FAST
+    "tidegate_door_ack_seconds", "From a batch that is judged to its last acknowledgement", buckets=_FAST
 )
 DOOR_NOT_ACKNOWLEDGED: Final = Counter(
     "tidegate_door_not_acknowledged_total", "Batches that the broker did not acknowledge in time: 503"
