@@ -193,11 +193,12 @@ def _disbelief(quote: Quote, event: Usage, cost: int, listed: int) -> PriceFault
         return "zero_cost" if worth else None
     if quote.fault is not None or quote.tariff is None or not listed:
         return None  # the yardstick is not this class of service's
-    if cost < listed:
-        # An error or a cancelled stream may be charged in part.
-        whole = event.status == "success"
-        return "off_list" if whole and listed - cost > OFF_LIST_NANOS else None
     rates = rates_for(quote.tariff, event.input_tokens)
+    if cost < listed:
+        # What is paid per request depends on what was asked for; an error or a cancelled stream, on luck.
+        least = listed - rounded(rates.request, rates.per)
+        far = cost * OFF_LIST_FACTOR < least and least - cost > OFF_LIST_NANOS
+        return "off_list" if far and event.status == "success" else None
     extra = event.input_tokens * rates.extra_input + event.output_tokens * rates.extra_output
     most = listed + rounded(extra, rates.per)
     return "off_list" if cost > most * OFF_LIST_FACTOR and cost - most > OFF_LIST_NANOS else None

@@ -52,14 +52,14 @@ class Listed(NamedTuple):
     ----------
     provider : str
         Id of the provider that was asked for, as the list has it.
-    own : bool
-        False: the provider sells another vendor's model and has no prices of its own; the vendor's hold, but
-        not the vendor's classes of service.
+    vendor : str
+        Id of the provider whose price it is. Another one where the first sells a vendor's model and the list has
+        no price of its own for that: the vendor's price holds then, but not the vendor's classes of service.
     """
 
     provider: str
+    vendor: str
     model: ModelInfo
-    own: bool
 
 
 class PriceList:
@@ -95,7 +95,9 @@ class PriceList:
                 listed = self._snapshot.find_provider_model(name, found, None, None)[1]
             except LookupError:
                 continue
-            return Listed(found.id, listed, any(listed is each for each in found.models))
+            vendors = (found, *self._snapshot.providers)
+            vendor = next(each for each in vendors if any(listed is model for model in each.models))
+            return Listed(found.id, vendor.id, listed)
         return None
 
     def _behind_litellm(self, provider: str, model: str) -> tuple[str, str]:

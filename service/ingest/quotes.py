@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, time, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Final, Literal
 
 from genai_prices.types import ConditionalPrice, ModelPrice, TimeOfDateConstraint
 
 from schemas.control import Price
+from service.ingest.corrections import changes, list_price
 from service.ingest.pricelist import Listed, PriceList, remember
 from service.ingest.service_class import class_price, service_class
 from service.ingest.tariff import (
@@ -137,7 +138,6 @@ class Quotes:
     def __init__(self, prices: Sequence[Price] = ()) -> None:
         self._list = PriceList()
         self._days: dict[tuple[str, str, str | None, int], tuple[Quote, ...]] = {}
-        self._tariffs: dict[int, tuple[ModelPrice, Tariff | None]] = {}
         self.use(prices)
 
     def use(self, prices: Sequence[Price]) -> None:
@@ -165,11 +165,13 @@ class Quotes:
         contracts = self._contracts_for(provider, model, listed)
         first, end = day * DAY_US, (day + 1) * DAY_US
         starts = {first, end}
-        starts.update(first + _micros(clock) for clock in _clock_times(listed))
         for contract in contracts:
-            for instant in (contract.since, contract.until):
-                if instant is not None:
-                    starts.add((instant - EPOCH) // timedelta(microseconds=1))
+            starts.add(_micros(contract.since))
+            starts.add(end if contract.until is None else _micros(contract.until))
+        if listed is not None:
+            midnight = EPOCH + timedelta(days=day)
+            starts.update(_micros(instant) for instant in changes(listed, midnight))
+            starts.update(_micros(instant) for instant in _clock_times(listed, midnight))
         spans = pairwise(sorted(each for each in starts if first <= each <= end))
         return tuple(self._quote(provider, model, tier, listed, contracts, span) for span in spans)
 
@@ -191,7 +193,7 @@ class Quotes:
     ) -> Quote:
         at = EPOCH + timedelta(microseconds=span_us[0])
         free = model.strip().lower().endswith(":free")
-        standard_list = None if listed is None else self._list_tariff(listed, listed.model.get_prices(at))
+        standard_list = None if listed is None else _list_tariff(listed, at)
         contract = next((c.tariff for c in contracts if c.tier is None and c.holds(at)), None)
         reference = standard_list or contract
 
@@ -222,38 +224,33 @@ class Quotes:
             batch = self._list.find(provider, f"{listed.model.id}:{tier}")
             if batch is None or not batch.model.id.endswith(f":{tier}"):
                 return None
-            return self._list_tariff(batch, batch.model.get_prices(at))
+            return _list_tariff(batch, at)
         price = class_price(listed, tier, at)
         return None if price is None else list_tariff(price, anthropic=_is_anthropics(listed))
 
-    def _list_tariff(self, listed: Listed, price: ModelPrice) -> Tariff | None:
-        known = self._tariffs.get(id(price))  # the price is kept along with it, so that its id stays its own
-        if known is None:
-            free = listed.model.id.endswith(":free") and not price_keys(price)
-            tariff = FREE if free else list_tariff(price, anthropic=_is_anthropics(listed))
-            known = remember(self._tariffs, id(price), (price, tariff))
-        return known[1]
+
+def _list_tariff(listed: Listed, at: datetime) -> Tariff | None:
+    price = list_price(listed, at)
+    if listed.model.id.endswith(":free") and not price_keys(price):
+        return FREE
+    return list_tariff(price, anthropic=_is_anthropics(listed))
 
 
 def _is_anthropics(listed: Listed) -> bool:
     return "claude" in listed.model.id.lower()
 
 
-def _clock_times(listed: Listed | None) -> Iterable[time]:
+def _clock_times(listed: Listed, midnight: datetime) -> Iterator[datetime]:
     """When in a day the list price may change: some providers have peak hours."""
-    if listed is None:
-        return
-    conditional: list[ConditionalPrice] = (
-        [] if isinstance(listed.model.prices, ModelPrice) else listed.model.prices
-    )
+    prices = listed.model.prices
+    conditional: list[ConditionalPrice] = [] if isinstance(prices, ModelPrice) else prices
     for each in (*conditional, *(listed.model.price_variants or ())):
         if isinstance(each.constraint, TimeOfDateConstraint):
-            yield each.constraint.start_time
-            yield each.constraint.end_time
+            for clock in (each.constraint.start_time, each.constraint.end_time):
+                # A time without an offset is UTC; with one, it may be yesterday's or tomorrow's.
+                at = datetime.combine(midnight.date(), clock, clock.tzinfo or UTC).astimezone(UTC)
+                yield at.replace(year=midnight.year, month=midnight.month, day=midnight.day)
 
 
-def _micros(clock: time) -> int:
-    """Microseconds since midnight UTC. A time without an offset is UTC."""
-    then = datetime.combine(EPOCH.date(), clock)
-    since = (then if then.tzinfo is not None else then.replace(tzinfo=UTC)) - EPOCH
-    return since // timedelta(microseconds=1) % DAY_US
+def _micros(instant: datetime) -> int:
+    return (instant - EPOCH) // timedelta(microseconds=1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time
 from typing import Final
 
-from genai_prices.types import ModelInfo, ModelPrice, PriceVariant, StartDateConstraint
+from genai_prices.types import ModelPrice, PriceVariant, StartDateConstraint
 
+from service.ingest.corrections import list_price
 from service.ingest.pricelist import Listed
 
 STANDARD: Final = frozenset({"", "auto", "default", "none", "on_demand", "standard", "standard_only"})
@@ -46,26 +47,26 @@ def class_price(listed: Listed, tier: str, at: datetime) -> ModelPrice | None:
     batches, costs what it does in the standard class. A vendor's classes are not those of another provider
     that sells the same model.
     """
-    if not listed.own:
+    if listed.vendor != listed.provider:
         return None
     context = {"processing": tier, "service_tier": tier, "speed": tier}
     model = listed.model
     variants = [each for each in model.price_variants or () if each.when.items() <= context.items()]
     if any(each.constraint is None or each.constraint.active(at) for each in variants):
         return model.get_prices(at, context)
-    start = _batch_before_it_was_listed(listed.provider, model, variants, at) if tier == "batch" else None
+    start = _batch_before_it_was_listed(listed, variants, at) if tier == "batch" else None
     return None if start is None else model.get_prices(start, context)
 
 
 def _batch_before_it_was_listed(
-    provider: str, model: ModelInfo, variants: list[PriceVariant], at: datetime
+    listed: Listed, variants: list[PriceVariant], at: datetime
 ) -> datetime | None:
     """The first day of a batch price that held before too: the standard price has not changed in between."""
-    since = BATCH_SINCE.get(provider)
+    since = BATCH_SINCE.get(listed.vendor)
     starts = [
         each.constraint.start_date for each in variants if isinstance(each.constraint, StartDateConstraint)
     ]
     if since is None or not starts or at.date() < since:
         return None
     start = datetime.combine(min(starts), time.min, UTC)
-    return start if at < start and model.get_prices(at) == model.get_prices(start) else None
+    return start if at < start and list_price(listed, at) == list_price(listed, start) else None

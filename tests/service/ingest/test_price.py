@@ -226,6 +226,6 @@ def test_invented_names_do_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) 
         assert price(pricer, call("openai", "gpt-4o")).cost_nanos == 3_500_000
     quotes = pricer._quotes
     names = quotes._list
-    for cache in (pricer._now, quotes._days, quotes._tariffs, names._found):
+    for cache in (pricer._now, quotes._days, names._found):
         assert 0 < len(cache) <= 10
     assert len(names._snapshot._lookup_cache) + len(names._snapshot._provider_misses) <= 30
