@@ -4,28 +4,63 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from service.kafka.embedded.broker import EmbeddedBroker
 from service.kafka.embedded.noida import NoidaBroker
 from tests.support.broker import broker_under_test, describe_choice
 
-# A loaded machine is no bug, so no example has a deadline; `make fuzz` asks for many more of them.
-settings.register_profile("default", deadline=None)
-settings.register_profile("fuzz", deadline=None, max_examples=1_000)
+# A loaded machine is no bug: no example has a deadline, none is made too slowly. `make fuzz` asks for many more.
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("default", _PATIENT)
+settings.register_profile("fuzz", _PATIENT, max_examples=1_000)
 settings.load_profile("default")
 
-_used = pytest.StashKey[list[str]]()
+_used = pytest.StashKey[set[str]]()
+_DEFAULT_TIMEOUT_S = 300.0
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[_used] = []
+    config.stash[_used] = set()
 
 
 def pytest_report_header() -> str:
     return f"broker under test: {describe_choice()}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where processes share the tests: the longest first, so that all are done at about the same time."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_expected_length, reverse=True)
+
+
+def _expected_length(item: pytest.Item) -> tuple[float, bool, bool]:
+    """Whoever is given more time takes more; then those that kill, and those that talk, before the pure."""
+    given = item.get_closest_marker("timeout")
+    seconds = _DEFAULT_TIMEOUT_S if given is None else float(given.args[0])
+    return (
+        seconds,
+        item.get_closest_marker("chaos") is not None,
+        item.get_closest_marker("broker") is not None,
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a process of pytest-xdist: tell the one that reports which broker was used."""
+    used = session.config.stash[_used]
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["brokers"] = list(used)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    # A process that crashed has told nothing.
+    told: list[str] = getattr(node, "workeroutput", {}).get("brokers", [])
+    node.config.stash[_used].update(told)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -35,13 +70,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture(scope="session")
 def broker(pytestconfig: pytest.Config) -> Iterator[EmbeddedBroker]:
-    """The broker under test, one for the whole run, started by the first test that asks for it.
+    """The broker under test, one for each process that runs tests, started by the first that asks for it.
 
     Apache Kafka where it can run, else noida-db; never the latter with CI=true or
     TIDEGATE_REQUIRE_APACHE_KAFKA=1.
     """
     running = broker_under_test()
-    pytestconfig.stash[_used].append(running.name)
+    pytestconfig.stash[_used].add(running.name)
     yield running
     running.stop()
 

@@ -25,6 +25,7 @@ from service.kafka.embedded.broker import EmbeddedBroker
 from service.kafka.stable_offsets import committed
 from service.settings import Settings
 from tests.support.broker import create_topics, partitions, read_all
+from tests.support.patience import PATIENCE_S
 
 T0_S = 1_769_851_800.0
 SESSION_S = 6.0
@@ -131,13 +132,13 @@ class Installation:
         path.write_text(json.dumps(given))
         return Worker(path, self.folder)
 
-    async def until_calls(self, count: int, timeout_s: float = 40.0) -> None:
+    async def until_calls(self, count: int, timeout_s: float = PATIENCE_S) -> None:
         """Wait until so many calls are accounted for."""
         async with asyncio.timeout(timeout_s):
             while sum((await self.outcome()).calls().values()) < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
-    async def until_ticks(self, *, idle: bool, sources: set[int], timeout_s: float = 40.0) -> None:
+    async def until_ticks(self, *, idle: bool, sources: set[int], timeout_s: float = PATIENCE_S) -> None:
         """Wait until each source partition has ticked so."""
         async with asyncio.timeout(timeout_s):
             while {t.partition for _, t in (await self.outcome()).ticks if t.idle == idle} != sources:  # noqa: ASYNC110
@@ -174,7 +175,7 @@ class Installation:
         finally:
             await consumer.stop()
 
-    async def until_read_up(self, *workers: Worker, timeout_s: float = 40.0) -> None:
+    async def until_read_up(self, *workers: Worker, timeout_s: float = PATIENCE_S) -> None:
         """Wait until everything published is committed, while at least one of the workers lives."""
         async with asyncio.timeout(timeout_s):
             while any((await self.lag()).values()):
@@ -224,14 +225,14 @@ class Worker:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
-    async def ended(self, timeout_s: float = 30.0) -> int:
+    async def ended(self, timeout_s: float = PATIENCE_S) -> int:
         """Its exit status."""
         async with asyncio.timeout(timeout_s):
             while self.alive:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         return self._process.returncode
 
-    async def said(self, text: str, timeout_s: float = 30.0) -> None:
+    async def said(self, text: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait until the log has `text`."""
         try:
             async with asyncio.timeout(timeout_s):

@@ -10,6 +10,7 @@ import pytest
 from service.kafka.embedded.broker import EmbeddedBroker
 from service.kafka.faust_transport import AppFailedError, keyed_table
 from tests.support.broker import create_topics
+from tests.support.patience import PATIENCE_S
 from tests.upstream.brokered import committed_offsets, eventually, our_app, running, write
 from tests.upstream.test_tables import Versioned
 
@@ -52,7 +53,7 @@ async def test_a_failing_agent_stops_it_and_its_event_is_left(
                 raise ValueError("a bug")
 
     with pytest.raises(AppFailedError) as failed:
-        await asyncio.wait_for(app.run_until(asyncio.Event()), 30)
+        await asyncio.wait_for(app.run_until(asyncio.Event()), PATIENCE_S)
     assert isinstance(failed.value.__cause__, ValueError)
     assert [str(reason) for reason in fatal] == ["a bug"]
     assert (await committed_offsets(broker.bootstrap, group, topic)).get(0, 0) <= 1
@@ -74,5 +75,5 @@ async def test_a_table_with_other_partitions_than_its_events_stops_it(
             table[event.key.decode()] = 1
 
     with pytest.raises(AppFailedError):
-        await asyncio.wait_for(app.run_until(asyncio.Event()), 30)
+        await asyncio.wait_for(app.run_until(asyncio.Event()), PATIENCE_S)
     assert [type(reason).__name__ for reason in fatal] == ["PartitionsMismatch"]

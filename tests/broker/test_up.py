@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from service.kafka.embedded.broker import EmbeddedBroker
+from tests.support.patience import PATIENCE_S
 from tests.support.roles import ROOT, environment
 
 pytestmark = pytest.mark.broker
@@ -26,7 +27,7 @@ def tidegate(env: dict[str, str], *arguments: str, stdin: str = "") -> subproces
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -53,7 +54,7 @@ def test_up_runs_every_role_and_stops_them_all(
             "workflow": "newcomer",
             "cost_usd": "0.25",
         }
-        deadline = time.monotonic() + 40
+        deadline = time.monotonic() + PATIENCE_S
         while tidegate(env, "topics", "check").returncode != 0:
             assert time.monotonic() < deadline, log.read_text()
         assert tidegate(env, "publish", "-", stdin=json.dumps(event)).returncode == 0
@@ -62,11 +63,11 @@ def test_up_runs_every_role_and_stops_them_all(
         assert (record["workflow"], record["cost_nanos"]) == ("newcomer", 250_000_000)
         assert up.poll() is None, log.read_text()
         up.send_signal(signal.SIGTERM)
-        assert up.wait(40) == 0, log.read_text()
+        assert up.wait(PATIENCE_S) == 0, log.read_text()
     finally:
         if up.poll() is None:
             up.terminate()
-            up.wait(40)
+            up.wait(PATIENCE_S)
     text = log.read_text()
     assert all(f"{role:<6} | " in text for role in ("ingest", "detect", "notify")), text
     assert "Traceback" not in text

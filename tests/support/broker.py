@@ -12,6 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from service.kafka.embedded.apache import ApacheKafka
 from service.kafka.embedded.broker import BrokerStartError, EmbeddedBroker, choose
+from tests.support.patience import PATIENCE_S
 
 Isolation = Literal["read_committed", "read_uncommitted"]
 
@@ -52,7 +53,7 @@ async def create_topics(
         for name, code, message in answer.topic_errors:
             if code:
                 raise BrokerStartError(f"cannot create topic {name}: {message} ({code})")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not _all_led(await admin.describe_topics(list(topics)), topics):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     finally:
@@ -80,7 +81,7 @@ async def partitions(bootstrap: str, topic: str) -> list[TopicPartition]:
 
 
 async def read_all(
-    bootstrap: str, topic: str, isolation: Isolation = "read_committed", timeout_s: float = 30.0
+    bootstrap: str, topic: str, isolation: Isolation = "read_committed", timeout_s: float = PATIENCE_S
 ) -> list[Any]:
     """Every record of `topic` up to its end as of now: aiokafka ConsumerRecords by (partition, offset).
 

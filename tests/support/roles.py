@@ -13,6 +13,8 @@ from typing import Self
 
 import httpx
 
+from tests.support.patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -78,7 +80,7 @@ class RoleProcess:
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
-    def stop(self, timeout_s: float = 40.0) -> int:
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
         """SIGTERM, and wait for an orderly end. Returns the exit status."""
         assert self._process is not None
         if self._process.poll() is None:
@@ -111,13 +113,13 @@ class RoleProcess:
             sys.stderr.write(f"--- end of {self.log} ---\n{self.tail()}\n")
 
 
-def wait_ready(port: int, timeout_s: float = 60.0) -> None:
+def wait_ready(port: int, timeout_s: float = PATIENCE_S) -> None:
     """Wait until /readyz of a role on this port answers 200."""
     deadline = time.monotonic() + timeout_s
     last: object = None
     while time.monotonic() < deadline:
         try:
-            answer = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=2)
+            answer = httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=10)
             if answer.status_code == 200:
                 return
             last = answer.text

@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from service.kafka.faust_transport import GuardedApp, build_app
+from tests.support.patience import PATIENCE_S
 
 
 async def write_transactions(
@@ -123,7 +124,7 @@ async def running(app: Any) -> AsyncIterator[asyncio.Task[None]]:
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def eventually(condition: Callable[[], Any], timeout_s: float = 30.0) -> bool:
+async def eventually(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> bool:
     """Whether `condition` comes true within `timeout_s`."""
     try:
         async with asyncio.timeout(timeout_s):

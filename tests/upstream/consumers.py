@@ -16,6 +16,7 @@ from faust.types import TP
 from service.kafka.faust_transport import build_app
 from service.kafka.faust_transport.held import Fetched
 from service.kafka.faust_transport.thread import Start
+from tests.support.patience import PATIENCE_S
 
 SOURCE = "events"
 CHANGELOG = "state"
@@ -104,7 +105,7 @@ class Bench:
         self.will_fetch(*batches)
         fetcher = SimpleNamespace(should_stop=False, _stopped=asyncio.Event())
         task = asyncio.create_task(self.consumer._drain_messages(fetcher))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while self._batches or (until is not None and not until()):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
             for _ in range(50):

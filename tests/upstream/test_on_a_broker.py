@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaProducer
 from service.kafka.embedded.broker import EmbeddedBroker
 from service.kafka.faust_transport import AppFailedError, GuardedApp, keyed_table
 from tests.support.broker import create_topics
+from tests.support.patience import PATIENCE_S
 from tests.upstream.brokered import (
     committed_offsets,
     end_offsets,
@@ -79,7 +80,7 @@ class TestTransactionalInput:
         ends = await end_offsets(broker.bootstrap, topic, 2)
         async with running(app):
             assert await eventually(lambda: len(seen) == good)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 # The last marker as well: nothing lags at rest.
                 while await committed_offsets(broker.bootstrap, group, topic) != ends:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
@@ -174,7 +175,7 @@ class TestRecovery:
         app = stock_app(f"{topic_prefix}stock", broker.bootstrap, tmp_path)
         self._stock_with_table(app, topic, changelog)
         async with running(app):
-            assert await eventually(lambda: app.in_recovery, 15.0)
+            assert await eventually(lambda: app.in_recovery)
             assert not await eventually(lambda: app.tables.actives_ready, 12.0)
 
     async def test_ours_stops_at_a_record_it_cannot_read(
@@ -187,7 +188,7 @@ class TestRecovery:
         self._with_table(app, topic, changelog)
         async with running(app) as task:
             with pytest.raises(AppFailedError):
-                await asyncio.wait_for(task, 30)
+                await asyncio.wait_for(task, PATIENCE_S)
         assert [type(reason).__name__ for reason in fatal] == ["ValueDecodeError"]
 
     async def test_stock_goes_on_with_an_older_value(
@@ -242,6 +243,6 @@ class TestASendThatFails:
         await self._produce_too_much(broker, topic_prefix, app)
         async with running(app) as task:
             with pytest.raises(AppFailedError):
-                await asyncio.wait_for(task, 30)
+                await asyncio.wait_for(task, PATIENCE_S)
         assert len(fatal) == 1
         assert await committed_offsets(broker.bootstrap, group, f"{topic_prefix}in") in ({}, {0: 0})

@@ -113,7 +113,7 @@ class ApacheKafka(EmbeddedBroker):
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
             # The "=" keeps an id that begins with "-" from being read as an option.
             format_storage = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}"]
-            _run([*java, "-Xmx128m", *format_storage, "--config", str(config)], timeout_s=60)
+            _run([*java, "-Xmx128m", *format_storage, "--config", str(config)], timeout_s=120)
         return [*java, "-Xms128m", "-Xmx512m", "kafka.Kafka", str(config)]
 
 

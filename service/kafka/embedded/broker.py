@@ -133,7 +133,7 @@ class EmbeddedBroker(ABC):
     def _command(self, data_dir: Path) -> list[str]:
         """Make `data_dir` ready and return the command line that runs the broker in the foreground."""
 
-    def start(self, timeout_s: float = 60.0) -> None:
+    def start(self, timeout_s: float = 120.0) -> None:
         """Start and block until the broker answers Kafka requests. Raises BrokerStartError."""
         if self.pid is not None:
             raise BrokerStartError(f"{self.name} is already running")
