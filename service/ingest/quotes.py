@@ -176,11 +176,11 @@ class Quotes:
         return tuple(self._quote(provider, model, tier, listed, contracts, span) for span in spans)
 
     def _contracts_for(self, provider: str, model: str, listed: Listed | None) -> list[Contract]:
-        seller, name = self._provider(provider), model.strip().lower()
-        found = self._contracts.get((seller, name), [])
-        if listed is not None and listed.model.id.lower() != name:
-            found = found + self._contracts.get((seller, listed.model.id.lower()), [])
-        return found
+        """Those for the name as it is written first, then those for the list's own name of the model."""
+        names = [(self._provider(provider), model.strip().lower())]
+        if listed is not None:
+            names.append((listed.provider, listed.model.id.lower()))
+        return [contract for name in dict.fromkeys(names) for contract in self._contracts.get(name, ())]
 
     def _quote(
         self,
