@@ -44,7 +44,9 @@ def validate(model: type[_M], document: Mapping[str, Any]) -> _M:
     return record
 
 
-def parse_object(data: bytes | None, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
+def parse_object(
+    data: bytes | None, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
+) -> dict[str, Any]:
     """Strict JSON (RFC 8259): one object, UTF-8, finite numbers, no key twice, bounded size and depth.
 
     Raises
@@ -62,14 +64,14 @@ def parse_object(data: bytes | None, *, max_bytes: int = MAX_BYTES) -> dict[str,
         raise _why_not_json(data, error) from None
     if type(document) is not dict:
         raise Refused(Reason.NOT_AN_OBJECT, "expected a JSON object")
-    if data.count(b"{") == 1 and data.count(b"[") < MAX_DEPTH:
+    if data.count(b"{") == 1 and data.count(b"[") < max_depth:
         keys = len(document)  # no object in it, nor lists enough to be deep: most events need no walk
     else:
         keys, depth = _measure(document)
-        if depth > MAX_DEPTH:
-            raise _too_deep()
+        if depth > max_depth:
+            raise _too_deep(max_depth)
     if not _surely_unique(data, keys):
-        _refuse_repeated_keys(data)
+        _refuse_repeated_keys(data, max_depth)
     return document
 
 
@@ -84,15 +86,15 @@ def _surely_unique(data: bytes, keys: int) -> bool:
     return b"\n" not in data and b"\t" not in data and b"\r" not in data and b" :" not in data
 
 
-def _refuse_repeated_keys(data: bytes) -> None:
+def _refuse_repeated_keys(data: bytes, max_depth: int) -> None:
     try:
         json.loads(data, object_pairs_hook=_unique_pairs)
     except RecursionError:  # the bomb lies under a key that comes again, so the walk did not see it
-        raise _too_deep() from None
+        raise _too_deep(max_depth) from None
 
 
-def _too_deep() -> Refused:
-    return Refused(Reason.TOO_DEEP, f"nested deeper than {MAX_DEPTH}")
+def _too_deep(max_depth: int = MAX_DEPTH) -> Refused:
+    return Refused(Reason.TOO_DEEP, f"nested deeper than {max_depth}")
 
 
 def _measure(document: dict[str, Any]) -> tuple[int, int]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
 from schemas.dead_letters import DeadLetter
 from schemas.events import UNATTRIBUTED
-from schemas.reasons import Reason, Refused
+from schemas.reasons import Refused
 from schemas.rollups import BUCKET_SECONDS, PriceFaultKind, Rollup, Tick
 from service.ingest.dead_letter import DeadLetterLimits, dead_letter
 from service.ingest.dedup import SeenIds
 from service.ingest.delta import EPOCH, Delta
 from service.ingest.price import Pricer
+from service.ingest.reading import Reader
 from service.ingest.record import Record
-from service.ingest.wire import Call, read
+from service.ingest.wire import Call
 from service.settings import IngestSettings
 
 _NEVER: Final = -1
@@ -26,7 +27,9 @@ _BUCKET: Final = BUCKET_SECONDS * _S
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the records since the last drain amount to. `records` = `events` + `duplicates` + dead letters.
+    """What the records since the last drain amount to.
+
+    `records` + `surplus` = `events` + `duplicates` + dead letters.
 
     Attributes
     ----------
@@ -39,6 +42,8 @@ class Batch:
     duplicates : int
         All of them. A rollup counts those of its workflow; a workflow without a rollup here has none to
         count them in.
+    surplus : int
+        Events beyond one per record: a foreign record may hold many, or none.
     faults : dict of (kind, provider, model) to int
         Calls without a price, or with one that is hard to believe.
     """
@@ -48,6 +53,7 @@ class Batch:
     tick: Tick | None = None
     last_offset: int | None = None
     records: int = 0
+    surplus: int = 0
     events: int = 0
     duplicates: int = 0
     late: int = 0
@@ -103,12 +109,7 @@ class Fold:
         self._limits = limits
         self._price = pricer.price
         self._lateness = round(settings.allowed_lateness_s * _S)
-        self._future = round(settings.future_allowance_s * _S)
-        self._too_late = Refused(
-            Reason.IN_THE_FUTURE,
-            f"later than the broker's time by more than {settings.future_allowance_s:g} s",
-            "occurred_at",
-        )
+        self._reader = Reader(settings.adapter, settings.future_allowance_s)
         self._idle_timeout = settings.idle_timeout_s
         self._seen = SeenIds(settings.dedup_offsets)
         self._watermark = _NEVER  # epoch microseconds, like all times here
@@ -140,10 +141,13 @@ class Fold:
 
     def remember(self, records: Sequence[Record]) -> None:
         """Learn from records that were accounted for before a restart: their ids and times, nothing else."""
-        for record, call in self._read(records):
+        ids, offsets = [], []
+        for record, call in self._reader.read(records):
             if isinstance(call, Call):
                 self._pass_time(call.at, record)
-                self._seen.see(call.event_id, record.offset)
+                ids.append(call.event_id)
+                offsets.append(record.offset)
+        self._seen.see(ids, offsets)
 
     def take(self, records: Sequence[Record]) -> None:
         """Account for each record: in a delta, as a duplicate, or as a dead letter.
@@ -153,28 +157,21 @@ class Fold:
         TooManyDeadLetters
             The limits are exceeded; nothing of this fold may be committed any more.
         """
-        see, price, deltas, partition = self._seen.see, self._price, self._deltas, self.partition
-        accepted = 0
-        for record, call in self._read(records):
-            offset = record.offset
-            if not isinstance(call, Call):
-                self._accepted(accepted)
-                accepted = 0
-                self._refuse(record, call)
-                continue
-            accepted += 1
+        if not records:
+            return
+        calls, ids, offsets = self._sifted(records)
+        price, deltas, partition = self._price, self._deltas, self.partition
+        duplicates = 0
+        for (call, late), offset, again in zip(calls, offsets, self._seen.see(ids, offsets), strict=True):
             workflow = call.workflow
             if workflow is None:
                 workflow = UNATTRIBUTED
                 self._unattributed += 1
-            at = call.at
-            late = at < self._watermark
-            if at - self._lateness > self._watermark:
-                self._pass_time(at, record)
-            if see(call.event_id, offset):
+            if again:
+                duplicates += 1
                 self._duplicates[workflow] = self._duplicates.get(workflow, 0) + 1
                 continue
-            self._events += 1
+            at = call.at
             place = workflow, at // _BUCKET
             delta = deltas.get(place)
             if delta is None:
@@ -186,28 +183,32 @@ class Fold:
             if late:
                 self._late += 1
                 delta.late += 1
-        self._accepted(accepted)
-        if records:
-            self._records += len(records)
-            self._last_offset = records[-1].offset
-            self._silence = 0.0
+        self._events += len(calls) - duplicates
+        self._records += len(records)
+        self._last_offset = records[-1].offset
+        self._silence = 0.0
 
-    def _read(self, records: Sequence[Record]) -> Iterator[tuple[Record, Call | Refused]]:
-        """What each record is. The answer depends on the record alone, so that reading it again decides the same.
-
-        The future begins at the record's own broker time and not at this machine's: a record that was refused
-        when it was read first is refused by whoever reads it after a crash. A record without a time has no
-        future.
-        """
-        for record, call in zip(records, read([record.value for record in records]), strict=True):
-            if (
-                isinstance(call, Call)
-                and call.at > record.timestamp * 1_000 + self._future
-                and record.timestamp >= 0
-            ):
-                yield record, self._too_late
-            else:
-                yield record, call
+    def _sifted(self, records: Sequence[Record]) -> tuple[list[tuple[Call, bool]], list[str], list[int]]:
+        """The calls of records, each with whether it is late, their ids and offsets; the rest are dead letters."""
+        calls: list[tuple[Call, bool]] = []
+        ids: list[str] = []
+        offsets: list[int] = []
+        readable = 0
+        for record, call in self._reader.read(records):
+            if call.__class__ is not Call:
+                self._accepted(readable)
+                readable = 0
+                self._refuse(record, call)  # type: ignore[arg-type]  # no Call
+                continue
+            readable += 1
+            at = call.at
+            calls.append((call, at < self._watermark))
+            ids.append(call.event_id)
+            offsets.append(record.offset)
+            if at - self._lateness > self._watermark:
+                self._pass_time(at, record)
+        self._accepted(readable)
+        return calls, ids, offsets
 
     def _accepted(self, count: int) -> None:
         if self._limits is not None:
@@ -249,6 +250,7 @@ class Fold:
             tick=self._tick(),
             last_offset=self._last_offset,
             records=self._records,
+            surplus=self._events + sum(self._duplicates.values()) + len(self._dead_letters) - self._records,
             events=self._events,
             duplicates=sum(self._duplicates.values()),
             late=self._late,

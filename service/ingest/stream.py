@@ -13,6 +13,7 @@ from typing import Final, Self
 from schemas.topics import DEAD_LETTERS, ROLLUPS
 from service.errors import Fenced
 from service.ingest.dead_letter import DeadLetterLimits
+from service.ingest.dedup import SeenIds
 from service.ingest.fold import Batch, Fold
 from service.ingest.price import Pricer
 from service.ingest.tally import tally
@@ -23,7 +24,7 @@ from service.runtime.clock import Clock
 from service.settings import Settings
 
 _LOG = logging.getLogger(__name__)
-_BREATH: Final = 500
+_BREATH: Final = 2_000
 """Records folded before heartbeats and commits get a turn: some 10 ms."""
 _TICK_S: Final = 1.0
 _CATCH_UP_S: Final = 2.0
@@ -96,11 +97,12 @@ class Stream:
         KafkaError, Stalled
         """
         ingest = settings.ingest
+        tail = SeenIds(ingest.dedup_offsets).tail
         lane = Lane(settings.kafka, ingest.group_id, source, max_age_s=ingest.transaction_max_age_s)
         try:
             opening = await lane.open(
                 consumer,
-                lambda committed: 0 if parked and parked.position == committed else ingest.dedup_offsets,
+                lambda committed: 0 if parked and parked.position == committed else tail(committed),
             )
         except BaseException:
             await lane.close()

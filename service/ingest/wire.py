@@ -360,7 +360,7 @@ def _first_met(spelt: str, second: int | None) -> int:
     return at
 
 
-_POWERS: Final = tuple(10 ** (9 - digits) for digits in range(10))
+_POWERS: Final[tuple[int, ...]] = tuple(10 ** (9 - digits) for digits in range(10))
 
 
 def _nanos(spelt: str | float) -> int:
