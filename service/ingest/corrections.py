@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import copy
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -118,5 +118,5 @@ def changes(listed: Listed, day: datetime) -> Iterator[datetime]:
     for correction in CORRECTIONS:
         if correction.concerns(listed):
             for instant in (correction.since, correction.until):
-                if day <= instant < day + timedelta(days=1):
+                if instant.date() == day.date():
                     yield instant

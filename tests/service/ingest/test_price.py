@@ -16,7 +16,7 @@ from service.ingest.price import Priced, Pricer
 from service.ingest.pricelist import Listed
 from service.ingest.service_class import class_price
 from service.ingest.tariff import list_tariff, rates_for, rounded
-from tests.service.ingest.calls import call, price
+from tests.service.ingest.calls import call, contract, price
 from tests.service.ingest.events import T0
 
 SHARED = Pricer()
@@ -149,6 +149,18 @@ def test_money_is_never_negative_and_grows_with_tokens(
     else:
         assert 0 <= fewer.cost_nanos <= more.cost_nanos
         assert 0 <= fewer.reference_output_nanos <= fewer.reference_cost_nanos
+
+
+@pytest.mark.parametrize(
+    "when", ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59.999999Z"]
+)
+@pytest.mark.parametrize(("provider", "model"), [("openai", "o3"), ("deepseek", "deepseek-chat"), ("x", "y")])
+@pytest.mark.parametrize("tier", [None, "batch"])
+def test_the_ends_of_time_have_prices_too(when: str, provider: str, model: str, tier: str | None) -> None:
+    found = price(
+        Pricer([contract("a", T0, "2")]), call(provider, model, occurred_at=when, service_tier=tier)
+    )
+    assert (found.fault == "unpriced") is (provider == "x")
 
 
 @given(st.integers(0, 10**12), st.integers(1, 10**9))
