@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+import ssl
+import subprocess
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
 from service.door.keyring import Keyring
@@ -177,6 +181,25 @@ async def test_an_address_that_is_taken_is_a_settings_error() -> None:
         with pytest.raises(SettingsError, match=f"cannot listen on 127.0.0.1:{site.port}"):
             async with at_the_door(port=site.port):
                 pass
+
+
+async def test_it_does_tls_by_itself(tmp_path: Path) -> None:
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("no openssl to make a certificate with")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+               "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]  # fmt: skip
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    async with at_the_door(tls_certfile=str(certificate), tls_keyfile=str(key)) as site:
+        trusted = ssl.create_default_context(cafile=certificate)
+        async with httpx.AsyncClient(verify=trusted) as client:
+            answer = await client.post(
+                f"https://127.0.0.1:{site.port}/v1/events",
+                content=EVENT,
+                headers={"authorization": f"Bearer {TOKEN}", "content-type": "application/json"},
+            )
+        assert answer.status_code == 202
+        assert await site.raw(whole()) == b"", "plain HTTP is not answered"
 
 
 async def test_a_certificate_that_cannot_be_read_is_a_settings_error(tmp_path: Path) -> None:
