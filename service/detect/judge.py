@@ -12,7 +12,8 @@ from detectors.unit_cost import UnitCost, UnitCostParams
 from schemas.alerts import Kind
 from schemas.money import nanos
 from schemas.rollups import BUCKET_SECONDS, Rollup
-from service.detect.state import Bucket, WorkflowState
+from service.detect.bucket import Bucket
+from service.detect.state import WorkflowState
 from service.rules.config import WorkflowConfig
 from service.rules.lifecycle import Signal
 
@@ -25,6 +26,7 @@ _KIND_OF_FACTOR: Final[dict[str, Kind]] = {
 _RECENT_S: Final = 180.0
 _LIVE_SHARE_OF_MINUTES: Final = 0.2
 """A single trace needs a fifth of the minutes of usual spend that a change of the whole workflow needs."""
+_KNOWN_WINDOWS: Final = 60.0
 _CALM: Final = 0.6
 """A launch is called one only while unit cost stays below this share of its own threshold."""
 
@@ -113,6 +115,13 @@ def signals(state: WorkflowState, window: Window, config: WorkflowConfig) -> lis
             )
         )
     return found
+
+
+def customers_of(state: WorkflowState, since: float) -> tuple[float, float]:
+    """Distinct customers per bucket since an instant, and how many there usually are; 0 where nothing is known."""
+    usual = state.crowd.mean if state.crowd.windows >= _KNOWN_WINDOWS else 0.0
+    held = [b.customers for b in state.buckets if b.end > since and b.calls]
+    return (sum(held) / len(held) if held else 0.0), usual
 
 
 def late_signals(state: WorkflowState, rollup: Rollup, config: WorkflowConfig) -> list[Signal]:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from schemas.rollups import BUCKET_SECONDS, Rollup
-from service.detect.state import (
-    MAX_TRACES,
-    MAX_VALUES,
-    RING,
-    TRACE_IDLE_S,
-    Bucket,
-    Shares,
-    TraceTotals,
-    WorkflowState,
-)
+from service.detect import traces
+from service.detect.bucket import Bucket
+from service.detect.quality import Quality
+from service.detect.state import MAX_VALUES, RING, Shares, WorkflowState
+from service.detect.traces import MAX_TRACES
 
-_SHARES_S = 300.0
+_LATELY_S = 300.0
 _DAY_S = 86_400
 
 
 def merge(state: WorkflowState, rollup: Rollup) -> Bucket | None:
-    """Add a delta. Returns its bucket, or None when that lies further back than the ring: money still counts."""
+    """Add a delta. Returns its bucket.
+
+    None when that lies further back than the ring, or when the delta is of charges alone: money counts all the
+    same, and there is nothing to judge.
+    """
     state.team = rollup.team or state.team
     _add_totals(state, rollup)
     start = int(rollup.bucket_start.timestamp())
@@ -27,8 +26,9 @@ def merge(state: WorkflowState, rollup: Rollup) -> Bucket | None:
     state.now = max(state.now, last)
     _add_day(state, start, rollup.cost_nanos)
     _add_shares(state, rollup)
+    _add_quality(state, rollup, start)
     _add_traces(state, rollup, float(start), last)
-    bucket = _bucket(state, start)
+    bucket = _bucket(state, start) if rollup.calls else None
     if bucket is not None:
         bucket.add(rollup)
     return bucket
@@ -36,10 +36,7 @@ def merge(state: WorkflowState, rollup: Rollup) -> Bucket | None:
 
 def end_idle_traces(state: WorkflowState, watermark: float) -> None:
     """Move traces that went silent to `ended`, where the next window finds them."""
-    idle = [(k, t) for k, t in state.traces.items() if t.last + TRACE_IDLE_S <= watermark]
-    for trace_id, trace in idle:
-        del state.traces[trace_id]
-        state.ended.append(trace)
+    state.ended += traces.end_idle(state.traces, watermark)
 
 
 def _add_totals(state: WorkflowState, rollup: Rollup) -> None:
@@ -53,6 +50,8 @@ def _add_totals(state: WorkflowState, rollup: Rollup) -> None:
     totals.output_tokens += rollup.output_tokens
     totals.late += rollup.late
     totals.duplicates += rollup.duplicates
+    totals.charges += rollup.charges
+    totals.charge_cost += rollup.charge_nanos
 
 
 def _add_day(state: WorkflowState, start: int, cost: int) -> None:
@@ -65,23 +64,28 @@ def _add_day(state: WorkflowState, start: int, cost: int) -> None:
 
 def _add_shares(state: WorkflowState, rollup: Rollup) -> None:
     # Two generations of five minutes instead of one ring of maps: evidence wants "lately", not a window.
-    if state.now - state.shares_since >= _SHARES_S:
-        lately = state.now - state.shares_since < 2 * _SHARES_S
+    if state.now - state.shares_since >= _LATELY_S:
+        lately = state.now - state.shares_since < 2 * _LATELY_S
         state.older_shares, state.shares = (state.shares if lately else {}), {}
         state.older_shares_cost, state.shares_cost = (state.shares_cost if lately else 0), 0
+        state.older_shares_charges, state.shares_charges = (state.shares_charges if lately else 0), 0
         state.shares_since = state.now
     state.shares_cost += rollup.cost_nanos
+    state.shares_charges += rollup.charge_nanos
     for breakdown in rollup.by_dimension:
         values = state.shares.get(breakdown.dimension)
         if values is None:
             values = state.shares[breakdown.dimension] = {}
         for item in breakdown.top:
             share = values.get(item.value)
+            # A slice of calls and charges together does not say how much of it is which; one without calls does.
+            charged = 0 if item.calls else item.cost_nanos
             if share is None:
-                values[item.value] = [item.calls, item.cost_nanos]
+                values[item.value] = [item.calls, item.cost_nanos, charged]
             else:
                 share[0] += item.calls
                 share[1] += item.cost_nanos
+                share[2] += charged
         if len(values) > 2 * MAX_VALUES:
             state.shares[breakdown.dimension] = _dearest(values)
 
@@ -91,39 +95,24 @@ def _dearest(values: dict[str, list[int]]) -> dict[str, list[int]]:
     return dict(kept)
 
 
+def _add_quality(state: WorkflowState, rollup: Rollup, start: int) -> None:
+    begin = max(float(start), state.now - _LATELY_S)
+    elapsed = state.now - state.quality.since
+    if elapsed >= _LATELY_S:
+        newer = state.quality.next(begin, state.now)
+        state.older_quality = state.quality if elapsed < 2 * _LATELY_S else Quality()
+        state.quality = newer
+    state.quality.add(rollup, begin, state.now)
+
+
 def _add_traces(state: WorkflowState, rollup: Rollup, start: float, last: float) -> None:
-    traces = state.traces
-    for live in rollup.live_traces:
-        trace_id = live.trace_id
-        trace = traces.get(trace_id)
-        if trace is None:
-            traces[trace_id] = TraceTotals(
-                trace_id,
-                live.calls,
-                live.cost_nanos,
-                live.max_input_tokens,
-                start,
-                last,
-                live.customer,
-                live.model,
-            )
-            continue
-        trace.calls += live.calls
-        trace.cost_nanos += live.cost_nanos
-        if live.max_input_tokens > trace.max_input_tokens:
-            trace.max_input_tokens = live.max_input_tokens
-        if start < trace.started:
-            trace.started = start
-        if last > trace.last:
-            trace.last = last
-        trace.customer = trace.customer or live.customer
-        trace.model = live.model or trace.model
+    state.left_out.pass_time(state.now)
+    traces.add(state.traces, state.left_out, rollup, start, last)
     if len(state.traces) > MAX_TRACES + MAX_TRACES // 2:
-        # The cheapest are taken as ended: they teach what a usual trace costs, and the dear ones stay watched.
-        ranked = sorted(state.traces.items(), key=lambda item: (-item[1].cost_nanos, item[0]))
-        state.traces = dict(ranked[:MAX_TRACES])
+        # They are taken as ended: they teach what a usual trace costs, and the dear ones stay watched.
+        dropped = traces.drop(state.traces, state.left_out, MAX_TRACES)
         room = 4 * MAX_TRACES - len(state.ended)
-        state.ended.extend(trace for _, trace in ranked[MAX_TRACES:][: max(room, 0)])
+        state.ended.extend(dropped[: max(room, 0)])
 
 
 def _bucket(state: WorkflowState, start: int) -> Bucket | None:
@@ -152,8 +141,9 @@ def shares_of(state: WorkflowState) -> Shares:
     for generation in (state.older_shares, state.shares):
         for dimension, values in generation.items():
             into = merged.setdefault(dimension, {})
-            for value, (calls, cost) in values.items():
-                share = into.setdefault(value, [0, 0])
+            for value, (calls, cost, charged) in values.items():
+                share = into.setdefault(value, [0, 0, 0])
                 share[0] += calls
                 share[1] += cost
+                share[2] += charged
     return merged

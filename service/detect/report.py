@@ -11,8 +11,8 @@ from detectors.protocol import Contribution
 from schemas.alerts import Alert, DimensionEvidence, Driver, Evidence, Factor, TraceEvidence, Verdict
 from schemas.base import MAX_INT
 from schemas.money import NANOS_PER_USD, format_usd, usd
-from schemas.rollups import Dimension
-from service.detect.judge import explain, recent_rate, usual_rate, window_since
+from schemas.rollups import BUCKET_SECONDS, Dimension
+from service.detect.judge import customers_of, explain, recent_rate, usual_rate, window_since
 from service.detect.merge import shares_of
 from service.detect.state import WorkflowState
 from service.rules.lifecycle import Incident
@@ -21,6 +21,8 @@ _DAY_S: Final = 86_400
 MAX_NANOS: Final = MAX_INT // 16
 """Half a billion dollars: beyond it an alert says this much, so that no sum of its numbers leaves 64 bits."""
 _TOP_PER_DIMENSION: Final = 2
+_LAUNCH_CROWD: Final = 2.0
+"""Times the usual customers, from which on it is they who make the volume."""
 _DEAREST_PRICE: Final = 1_000.0
 """Times the list price. Above it the number is nano-dollars per call: there was no list price to compare with."""
 _WORDS: Final = {
@@ -35,12 +37,15 @@ _WORDS: Final = {
 def report(state: WorkflowState, incident: Incident, config_version: str) -> Alert:
     """The present state of an incident, from the state of its workflow. Every number comes from the record.
 
+    What is spent, usual and in excess is of calls: charges that are no calls (seats, GPU hours) are in the
+    projection of the day alone, so that it compares with a budget.
+
     What explains the incident's dearest minutes is remembered in it: once it is over, or goes on more quietly,
     the last minutes no longer tell what it was.
     """
     now = max(state.now, incident.last_sent)
     window = window_since(state, incident.started, now)
-    found = explain(state, window)
+    found = explain(state, window) if incident.family != "data_quality" else []
     if sum(c.share_nanos for c in found) > sum(share for _, share, _, _ in incident.drivers):
         incident.drivers = [(c.factor, _bounded(c.share_nanos), c.before, c.after) for c in found]
     cost = _bounded(max(incident_cost(state, incident), 0))
@@ -48,7 +53,7 @@ def report(state: WorkflowState, incident: Incident, config_version: str) -> Ale
     expected = _bounded(round(usual * max(now - incident.started, 1.0)))
     contributions = _fitted([Contribution(*driver) for driver in incident.drivers], cost - expected)
     # A launch has no detector that sums up its excess: the recent rate says that it is one, not what it cost.
-    excess = _bounded(incident.excess_nanos) if incident.family == "cost" else max(cost - expected, 0)
+    excess = max(cost - expected, 0) if incident.family == "volume" else _bounded(incident.excess_nanos)
     rate = recent_rate(state)
     if incident.status != "resolved":
         rate = max(rate, window.cost_nanos / window.seconds)
@@ -83,8 +88,8 @@ def report(state: WorkflowState, incident: Incident, config_version: str) -> Ale
 
 
 def incident_cost(state: WorkflowState, incident: Incident) -> int:
-    """Spend since the incident began: what the ring holds of it, or what was summed before it fell out."""
-    return state.totals.cost - incident.cost_before
+    """Spend on calls since the incident began: what the ring holds of it, or what was summed before it fell out."""
+    return state.totals.call_cost - incident.cost_before
 
 
 def _bounded(nanos: int) -> int:
@@ -113,6 +118,8 @@ def _fitted(contributions: Sequence[Contribution], change: int) -> list[Contribu
 
 
 def _evidence(state: WorkflowState, incident: Incident) -> Evidence:
+    if incident.family == "data_quality":
+        return Evidence()  # its sentence names the models; who spends most has nothing to do with it
     traces = [
         TraceEvidence(
             trace_id=trace_id,
@@ -127,11 +134,13 @@ def _evidence(state: WorkflowState, incident: Incident) -> Evidence:
     ]
     traces.sort(key=lambda t: (-t.cost_nanos, t.trace_id))
     top = []
-    # Of all spend, that without the label and that of the many small values too: a label that few calls carry
-    # must not look like the whole.
-    spent = state.shares_cost + state.older_shares_cost
+    # Of all spend on calls, that without the label and that of the many small values too: a label that few calls
+    # carry must not look like the whole. Who is charged for seats is not thereby to blame for calls.
+    charged = state.shares_charges + state.older_shares_charges
+    spent = state.shares_cost + state.older_shares_cost - charged
     for dimension, values in sorted(shares_of(state).items()):
-        ranked = sorted(values.items(), key=lambda item: (-item[1][1], item[0]))[:_TOP_PER_DIMENSION]
+        found = [(value, calls, cost - charge) for value, (calls, cost, charge) in values.items() if calls]
+        ranked = sorted(found, key=lambda item: (-item[2], item[0]))[:_TOP_PER_DIMENSION]
         top += [
             DimensionEvidence(
                 dimension=cast(Dimension, dimension),
@@ -140,7 +149,7 @@ def _evidence(state: WorkflowState, incident: Incident) -> Evidence:
                 cost_nanos=_bounded(cost),
                 share=round(min(max(cost / spent, 0.0), 1.0), 4),
             )
-            for value, (calls, cost) in ranked
+            for value, calls, cost in ranked
             if spent > 0
         ]
     return Evidence(traces=traces[:10], top=top[:20])
@@ -157,6 +166,11 @@ def _sentence(
     excess: int,
 ) -> str:
     since = _at(incident.started).strftime("%H:%M")
+    if incident.family == "data_quality":
+        if incident.status == "resolved":
+            last = _at(incident.last_seen).strftime("%H:%M")
+            return f"{state.workflow}: not seen since {last}, and so taken as over: {incident.note}"
+        return f"{state.workflow}, since {since}: {incident.note}"
     if incident.status == "resolved":
         return (
             f"{state.workflow}: {incident.kind.replace('_', ' ')} since {since} is over;"
@@ -178,10 +192,21 @@ def _sentence(
     else:
         parts.append(f" since {since}")
     if incident.family == "volume":
-        parts.append("; unit cost is as usual, so this looks like a launch")
+        parts.append(f"; unit cost is as usual{_crowd(state, incident)}")
     else:
         parts.append(f"; {format_usd(excess)} over so far")
     return "".join(parts) + "."
+
+
+def _crowd(state: WorkflowState, incident: Incident) -> str:
+    """A launch brings customers; the same few who do much more are something else."""
+    now, usual = customers_of(state, incident.started)
+    if now <= 0 or usual <= 0:
+        return ", so this looks like a launch"
+    counts = f"customers per {BUCKET_SECONDS} s went from {_number(usual)} to {_number(now)}"
+    if now >= _LAUNCH_CROWD * usual:
+        return f" and {counts}, so this looks like a launch"
+    return f", but {counts}: the same ones do more"
 
 
 def _change(main: Contribution) -> str:

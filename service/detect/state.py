@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import datasketches
 import msgspec
 
 from detectors.protocol import Detector
 from detectors.registry import DETECTORS
-from schemas.rollups import BUCKET_SECONDS, Rollup
+from service.detect.bucket import Bucket, Crowd
+from service.detect.quality import Quality
+from service.detect.traces import LeftOut, TraceTotals, drop
 from service.errors import StateTooLarge
 from service.rules.config import WorkflowConfig
 from service.rules.lifecycle import Incident
@@ -24,74 +25,15 @@ HARD_BYTES: Final = 65_536
 """Beyond this it is refused: a value over Kafka's 1 MB would kill the worker again and again."""
 RING: Final = 30
 """Buckets kept, 10 s each: late events still find theirs, and alerts find their last minutes."""
-MAX_TRACES: Final = 64
 MAX_VALUES: Final = 16
 """Values kept per dimension."""
-TRACE_IDLE_S: Final = 300.0
-"""A trace without a call for this long (event time) has ended."""
-_SKETCH_LG_K: Final = 10
-
-
-class Bucket(msgspec.Struct, array_like=True):
-    """Sums of one 10 s bucket. Money in nano-dollars, `start` in epoch seconds."""
-
-    start: int
-    calls: int = 0
-    errors: int = 0
-    cost: int = 0
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    reference: int = 0
-    reference_output: int = 0
-    untraced: int = 0
-    sketch: bytes = b""
-    traced: float = 0.0
-    closed: bool = False
-
-    @property
-    def end(self) -> int:
-        return self.start + BUCKET_SECONDS
-
-    @property
-    def traces(self) -> float:
-        """Distinct traces plus calls without one."""
-        return self.traced + self.untraced
-
-    def forget_names(self) -> None:
-        """Drop the sketch. The traces counted so far stay counted; those that come again count twice."""
-        self.untraced += round(self.traced)
-        self.sketch, self.traced = b"", 0.0
-
-    def add(self, rollup: Rollup) -> None:
-        self.calls += rollup.calls
-        self.errors += rollup.errors
-        self.cost += rollup.cost_nanos
-        self.input_tokens += rollup.input_tokens
-        self.cached_tokens += rollup.cached_input_tokens
-        self.output_tokens += rollup.output_tokens
-        self.reference += rollup.reference_cost_nanos
-        self.reference_output += rollup.reference_output_nanos
-        self.untraced += rollup.untraced_calls
-        if rollup.traces:
-            self.sketch, self.traced = merge_sketches(self.sketch, rollup.traces)
-
-
-class TraceTotals(msgspec.Struct, array_like=True):
-    """Running totals of an open trace: a `detectors.protocol.Trace`. Times in epoch seconds."""
-
-    trace_id: str
-    calls: int
-    cost_nanos: int
-    max_input_tokens: int
-    started: float
-    last: float
-    customer: str | None = None
-    model: str | None = None
 
 
 class Totals(msgspec.Struct, array_like=True):
-    """Sums since the workflow was first seen: exact, late events included. They are what is billed."""
+    """Sums since the workflow was first seen: exact, late events included. They are what is billed.
+
+    `cost` is of calls and charges; `charge_cost` is the share of it that is charges, and `call_cost` the rest.
+    """
 
     calls: int = 0
     errors: int = 0
@@ -102,10 +44,16 @@ class Totals(msgspec.Struct, array_like=True):
     output_tokens: int = 0
     late: int = 0
     duplicates: int = 0
+    charges: int = 0
+    charge_cost: int = 0
+
+    @property
+    def call_cost(self) -> int:
+        return self.cost - self.charge_cost
 
 
 Shares = dict[str, dict[str, list[int]]]
-"""Dimension to value to [calls, nano-dollars]."""
+"""Dimension to value to [calls, nano-dollars, share of these that is known to be charges]."""
 
 
 class WorkflowState(msgspec.Struct):
@@ -122,6 +70,10 @@ class WorkflowState(msgspec.Struct):
         Per family when its last incident was resolved: the next one begins after it.
     shares_cost, older_shares_cost : int
         All spend of the time that `shares` and `older_shares` are of, that without a label too.
+    shares_charges, older_shares_charges : int
+        The share of it that is charges.
+    left_out : LeftOut
+        What the traces that are not in `traces` can have cost.
     """
 
     workflow: str
@@ -143,6 +95,12 @@ class WorkflowState(msgspec.Struct):
     over: dict[str, float] = {}
     shares_cost: int = 0
     older_shares_cost: int = 0
+    shares_charges: int = 0
+    older_shares_charges: int = 0
+    left_out: LeftOut = msgspec.field(default_factory=LeftOut)
+    quality: Quality = msgspec.field(default_factory=Quality)
+    older_quality: Quality = msgspec.field(default_factory=Quality)
+    crowd: Crowd = msgspec.field(default_factory=Crowd)
     tuned_by: WorkflowConfig | None = None
     """The configuration the detectors were last tuned by; not stored."""
 
@@ -173,6 +131,12 @@ class _Stored(msgspec.Struct, array_like=True):
     over: dict[str, float] = {}
     shares_cost: int = 0
     older_shares_cost: int = 0
+    shares_charges: int = 0
+    older_shares_charges: int = 0
+    left_out: LeftOut = msgspec.field(default_factory=LeftOut)
+    quality: Quality = msgspec.field(default_factory=Quality)
+    older_quality: Quality = msgspec.field(default_factory=Quality)
+    crowd: Crowd = msgspec.field(default_factory=Crowd)
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -224,16 +188,16 @@ def shed(state: WorkflowState, traces: int = _LESS[0][0], values: int = _LESS[0]
     Money, counts, incidents, throttles and what the detectors learnt stay as they are.
     """
     culprits = {culprit for incident in state.incidents.values() for culprit in incident.culprits}
-    ranked = sorted(state.traces.values(), key=lambda t: (-t.cost_nanos, t.trace_id))
-    kept = {t.trace_id for t in ranked[:traces]} | culprits
-    state.traces = {t.trace_id: t for t in state.traces.values() if t.trace_id in kept}
+    drop(state.traces, state.left_out, traces, culprits)
     state.ended = state.ended[:traces]
     for shares in (state.shares, state.older_shares):
         for dimension, found in shares.items():
             ranking = sorted(found.items(), key=lambda item: (-item[1][1], item[0]))
             shares[dimension] = dict(ranking[:values])
+    for quality in (state.quality, state.older_quality):
+        quality.keep(values)
     for bucket in state.buckets[:-3]:
-        if bucket.sketch:
+        if bucket.sketch or bucket.customer_sketch:
             bucket.forget_names()
     if not traces:
         for trace in state.traces.values():
@@ -261,6 +225,12 @@ def _encoded(state: WorkflowState) -> bytes:
         state.over,
         state.shares_cost,
         state.older_shares_cost,
+        state.shares_charges,
+        state.older_shares_charges,
+        state.left_out,
+        state.quality,
+        state.older_quality,
+        state.crowd,
     )
     try:
         return bytes((VERSION,)) + _ENCODER.encode(stored)
@@ -289,6 +259,9 @@ def decode(data: bytes) -> WorkflowState:
         }
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UnreadableState(str(error)) from None
+    for shares in (stored.shares, stored.older_shares):
+        for share in (s for values in shares.values() for s in values.values()):
+            share.extend([0] * (3 - len(share)))  # written before charges were told apart
     return WorkflowState(
         workflow=stored.workflow,
         team=stored.team,
@@ -309,15 +282,10 @@ def decode(data: bytes) -> WorkflowState:
         over=stored.over,
         shares_cost=stored.shares_cost,
         older_shares_cost=stored.older_shares_cost,
+        shares_charges=stored.shares_charges,
+        older_shares_charges=stored.older_shares_charges,
+        left_out=stored.left_out,
+        quality=stored.quality,
+        older_quality=stored.older_quality,
+        crowd=stored.crowd,
     )
-
-
-def merge_sketches(left: bytes, right: bytes) -> tuple[bytes, float]:
-    """Union of two HyperLogLog images and its estimate. Order does not matter: registers take the maximum."""
-    if not left:
-        return right, float(datasketches.hll_sketch.deserialize(right).get_estimate())
-    union = datasketches.hll_union(_SKETCH_LG_K)
-    union.update(datasketches.hll_sketch.deserialize(left))
-    union.update(datasketches.hll_sketch.deserialize(right))
-    merged = union.get_result(datasketches.tgt_hll_type.HLL_4)
-    return bytes(merged.serialize_compact()), float(merged.get_estimate())

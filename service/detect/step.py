@@ -8,15 +8,18 @@ from typing import Final
 from schemas.alerts import Alert
 from schemas.rollups import BUCKET_SECONDS, Rollup
 from schemas.throttles import ThrottleCommand
+from service.detect.bucket import Bucket
 from service.detect.judge import late_signals, signals, tune, window_of
 from service.detect.merge import end_idle_traces, merge
+from service.detect.quality import quality_signal
 from service.detect.report import report
-from service.detect.state import TRACE_IDLE_S, Bucket, WorkflowState
+from service.detect.state import WorkflowState
+from service.detect.traces import TRACE_IDLE_S
 from service.rules.config import ConfigBook, WorkflowConfig
 from service.rules.lifecycle import Family, Incident, Signal, Transition, advance
 from service.rules.throttle import activate, release, throttle
 
-_FAMILIES: Final[tuple[Family, ...]] = ("cost", "volume")
+_FAMILIES: Final[tuple[Family, ...]] = ("cost", "volume", "data_quality")
 NEVER: Final = float("inf")
 
 
@@ -60,10 +63,13 @@ def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Eff
     if isinstance(record, Rollup):
         bucket = merge(state, record)
         if bucket is None or bucket.closed:
-            found, cost = late_signals(state, record, config), record.cost_nanos
+            found, cost = late_signals(state, record, config), record.cost_nanos - record.charge_nanos
         else:
             found, cost = signals(state, window_of(state, bucket), config), bucket.cost
-        _move(state, found, cost, config, book, effects)
+        doubt, refuted = quality_signal(state.older_quality, state.quality, record, state.now, config)
+        if doubt is not None:
+            found.append(doubt)
+        _move(state, found, cost, config, book, effects, refuted=refuted)
     else:
         state.now = max(state.now, record.watermark)
         end_idle_traces(state, record.watermark)
@@ -102,8 +108,10 @@ def _close(state: WorkflowState, bucket: Bucket) -> None:
     for detector in state.detectors.values():
         detector.learn(window, frozen=frozen)
     state.ended = []
+    if not frozen:
+        state.crowd.learn(bucket.customers)
     bucket.closed = True
-    bucket.sketch = b""
+    bucket.forget_names()
 
 
 def _move(
@@ -113,6 +121,8 @@ def _move(
     config: WorkflowConfig,
     book: ConfigBook,
     effects: Effects,
+    *,
+    refuted: bool = False,
 ) -> None:
     for family in _FAMILIES:
         signal = next((s for s in found if s.family == family), None)
@@ -124,12 +134,14 @@ def _move(
             signal = _placed(state, signal)
             now = max(now, signal.started)
         culprits = len(before.culprits) if before is not None else 0
-        incident, transition = advance(before, signal, state.workflow, now, config)
+        incident, transition = advance(before, signal, state.workflow, now, config, refuted=refuted)
         if incident is None:
             state.incidents.pop(family, None)
             continue
         if incident is not before:
-            incident.cost_before = state.totals.cost - _cost_since(state, incident.started, cost_of_bucket)
+            incident.cost_before = state.totals.call_cost - _cost_since(
+                state, incident.started, cost_of_bucket
+            )
         state.incidents[family] = incident
         if transition is not None:
             _tell(state, family, transition, book, effects)

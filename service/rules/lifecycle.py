@@ -11,11 +11,13 @@ import msgspec
 from schemas.alerts import Kind, Severity
 from service.rules.config import WorkflowConfig
 
-Family = Literal["cost", "volume"]
+Family = Literal["cost", "volume", "data_quality"]
 """At most one incident per family and workflow: two detectors that see one cause raise one alert."""
 Transition = Literal["fired", "repeated", "resolved"]
 
 FORGET_PENDING_S: Final = 60.0
+QUIET_S: Final = 7_200.0
+"""How long a data-quality incident outlives a silence: calls that do not come say nothing of their prices."""
 ACCEPT_AFTER_S: Final = 86_400.0
 """An incident this old stops holding the baseline back: what lasts is learnt as the new normal."""
 MAX_CULPRITS: Final = 16
@@ -31,6 +33,8 @@ class Signal:
         Epoch seconds of event time at which the behaviour began, as far as the detector can tell.
     excess_nanos : int
         Dollars over the usual, so far.
+    note : str
+        What an alert's sentence cannot take from the state any more once it is over.
     """
 
     family: Family
@@ -42,6 +46,7 @@ class Signal:
     started: float
     excess_nanos: int
     culprits: tuple[str, ...] = ()
+    note: str = ""
 
 
 class Incident(msgspec.Struct, array_like=True):
@@ -69,16 +74,17 @@ class Incident(msgspec.Struct, array_like=True):
     """The workflow's total spend when the incident began: what it spent since is an exact difference."""
     drivers: list[tuple[str, int, float, float]] = []
     """Factor, share in nano-dollars, before, after: of its dearest minutes so far, which explain it best."""
+    note: str = ""
 
     def holds_baseline(self, now: float) -> bool:
         """Whether learning stands still: what happens now must not become the usual."""
-        return now - self.started < ACCEPT_AFTER_S
+        return self.family != "data_quality" and now - self.started < ACCEPT_AFTER_S
 
     def due(self, config: WorkflowConfig) -> float:
         """When time alone next changes this incident."""
         if self.status == "pending":
             return _forgotten(self, config)
-        return min(self.last_seen + config.resolve_s, self.last_sent + config.repeat_s)
+        return min(self.last_seen + _hold(self, config), self.last_sent + config.repeat_s)
 
 
 def fingerprint(workflow: str, kind: str, started: float) -> str:
@@ -87,7 +93,13 @@ def fingerprint(workflow: str, kind: str, started: float) -> str:
 
 
 def advance(
-    incident: Incident | None, signal: Signal | None, workflow: str, now: float, config: WorkflowConfig
+    incident: Incident | None,
+    signal: Signal | None,
+    workflow: str,
+    now: float,
+    config: WorkflowConfig,
+    *,
+    refuted: bool = False,
 ) -> tuple[Incident | None, Transition | None]:
     """One step of an incident's life.
 
@@ -99,6 +111,9 @@ def advance(
         What a detector says now; None when it says nothing.
     now : float
         Event time. Never goes back.
+    refuted : bool
+        Not only does no signal come: what was told of was looked at and is not so any more. A data-quality
+        incident waits for this, or for a long silence.
 
     Returns
     -------
@@ -120,7 +135,8 @@ def advance(
             incident.fired = now
             return incident, _sent(incident, now, "fired")
         return incident, None
-    if signal is None and now >= incident.last_seen + config.resolve_s:
+    hold = config.resolve_s if refuted else _hold(incident, config)
+    if signal is None and now >= incident.last_seen + hold:
         incident.status = "resolved"
         incident.resolved = now
         return incident, _sent(incident, now, "resolved")
@@ -131,6 +147,12 @@ def advance(
 
 def _forgotten(incident: Incident, config: WorkflowConfig) -> float:
     return incident.last_seen + max(config.pending_s, FORGET_PENDING_S)
+
+
+def _hold(incident: Incident, config: WorkflowConfig) -> float:
+    """How long it must be gone before it resolves."""
+    watched = incident.family == "data_quality" and config.enabled and config.data_quality_share > 0
+    return max(config.resolve_s, QUIET_S) if watched else config.resolve_s
 
 
 def _open(signal: Signal, workflow: str, now: float) -> Incident:
@@ -148,12 +170,14 @@ def _open(signal: Signal, workflow: str, now: float) -> Incident:
         threshold=signal.threshold,
         excess_nanos=signal.excess_nanos,
         culprits=list(signal.culprits[:MAX_CULPRITS]),
+        note=signal.note,
     )
 
 
 def _update(incident: Incident, signal: Signal, now: float) -> None:
     incident.last_seen = max(incident.last_seen, now)
     incident.excess_nanos = max(incident.excess_nanos, signal.excess_nanos)
+    incident.note = signal.note or incident.note
     if signal.score > incident.score:
         incident.detector, incident.score, incident.threshold = (
             signal.detector,

@@ -58,7 +58,8 @@ def rollup(
 ) -> Rollup:
     """One delta of the bucket at `start` (epoch seconds)."""
     doings = list(doings)
-    traced = [d for d in doings if d.trace is not None]
+    traced = sorted((d for d in doings if d.trace is not None), key=lambda d: (-d.cost, d.trace or ""))
+    others = traced[MAX_LIVE_TRACES:]
     calls = sum(d.calls for d in doings)
     fields: dict[str, Any] = {
         "workflow": workflow,
@@ -73,6 +74,7 @@ def rollup(
         "reference_output_nanos": sum(d.cost for d in doings) // 3,
         "untraced_calls": sum(d.calls for d in doings if d.trace is None),
         "traces": sketch(d.trace for d in traced if d.trace is not None),
+        "customers": sketch(d.customer for d in doings if d.customer is not None),
         "by_dimension": [b for name, of in NAMES.items() if (b := _breakdown(name, of, doings))],
         "live_traces": [
             {
@@ -83,8 +85,14 @@ def rollup(
                 "customer": d.customer,
                 "model": d.model,
             }
-            for d in sorted(traced, key=lambda d: (-d.cost, d.trace or ""))[:MAX_LIVE_TRACES]
+            for d in traced[:MAX_LIVE_TRACES]
         ],
+        "other_traces": {
+            "traces": len(others),
+            "calls": sum(d.calls for d in others),
+            "cost_nanos": sum(d.cost for d in others),
+            "max_cost_nanos": max((d.cost for d in others), default=0),
+        },
     }
     return Rollup.model_validate(fields | more)
 
@@ -110,6 +118,26 @@ def _breakdown(dimension: str, of: str, doings: list[Doing]) -> dict[str, Any] |
             "cost_nanos": sum(cost[v] for v in rest),
         },
     }
+
+
+def charged(rollup_: Rollup, nanos: int, **labels: str) -> Rollup:
+    """The same delta with a charge in it that is no call, as ingest counts one."""
+    fields = rollup_.model_dump()
+    fields["charges"] += 1
+    fields["charge_nanos"] += nanos
+    fields["cost_nanos"] += nanos
+    for dimension, value in labels.items():
+        breakdown = next((b for b in fields["by_dimension"] if b["dimension"] == dimension), None)
+        if breakdown is None:
+            breakdown = {"dimension": dimension, "top": []}
+            fields["by_dimension"].append(breakdown)
+        slice_ = next((s for s in breakdown["top"] if s["value"] == value), None)
+        if slice_ is None:
+            slice_ = {"value": value, "calls": 0, "cost_nanos": 0}
+            breakdown["top"].append(slice_)
+        slice_["cost_nanos"] += nanos
+        breakdown["top"].sort(key=lambda s: (-s["cost_nanos"], -s["calls"], s["value"]))
+    return Rollup.model_validate(fields)
 
 
 def tick(watermark: float, *, partition: int = 0, partitions: int = 1, idle: bool = False) -> Tick:

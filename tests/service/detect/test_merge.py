@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from schemas.rollups import Rollup
 from service.detect.merge import end_idle_traces, merge, shares_of
-from service.detect.state import MAX_TRACES, MAX_VALUES, RING, TRACE_IDLE_S, WorkflowState
+from service.detect.state import MAX_VALUES, RING, WorkflowState
 from service.detect.step import Moment, step
+from service.detect.traces import MAX_TRACES, TRACE_IDLE_S
 from tests.service.detect.builders import BOOK, BUCKET, T0, Doing, rollup, sketch
 
 doings = st.lists(
@@ -26,7 +27,7 @@ doings = st.lists(
     max_size=6,
 )
 rollups = st.builds(
-    lambda back, found, errors, late, duplicates, unpriced: rollup(
+    lambda back, found, errors, late, duplicates, unpriced, charges: rollup(
         T0 + back * BUCKET,
         found,
         errors=errors,
@@ -34,6 +35,9 @@ rollups = st.builds(
         duplicates=duplicates,
         unpriced_calls=unpriced,
         estimated_cost_nanos=errors * 7,
+        charges=len(charges),
+        charge_nanos=sum(charges),
+        cost_nanos=sum(d.cost for d in found) + sum(charges),
     ),
     st.integers(0, 200),
     doings,
@@ -41,6 +45,7 @@ rollups = st.builds(
     st.integers(0, 50),
     st.integers(0, 50),
     st.integers(0, 50),
+    st.lists(st.integers(0, 10**15), max_size=2),
 )
 several = st.lists(rollups, min_size=1, max_size=20)
 
@@ -56,6 +61,8 @@ def totals_of(records: list[Rollup]) -> dict[str, int]:
         "output_tokens": sum(r.output_tokens for r in records),
         "late": sum(r.late for r in records),
         "duplicates": sum(r.duplicates for r in records),
+        "charges": sum(r.charges for r in records),
+        "charge_cost": sum(r.charge_nanos for r in records),
     }
 
 
@@ -101,7 +108,7 @@ def test_the_ring_is_in_order_and_bounded(records: list[Rollup]) -> None:
     starts = [bucket.start for bucket in state.buckets]
     assert starts == sorted(set(starts))
     assert len(starts) <= 4 * RING + 1
-    assert sum(b.cost for b in state.buckets) <= state.totals.cost
+    assert sum(b.cost for b in state.buckets) <= state.totals.call_cost
 
 
 def test_a_bucket_is_the_sum_of_its_rollups() -> None:
@@ -193,7 +200,7 @@ def test_shares_are_of_the_last_minutes_and_hold_the_dearest_values() -> None:
         merge(state, rollup(T0 + (100 + i) * BUCKET, [Doing("a", 1, 100 + i, customer=f"c{i:02}")]))
     found = shares_of(state)["customer"]
     assert "old" not in found
-    assert found["c59"] == [1, 159]
+    assert found["c59"] == [1, 159, 0]
     assert len(state.shares["customer"]) <= 2 * MAX_VALUES
     assert len(state.older_shares["customer"]) <= 2 * MAX_VALUES
 
