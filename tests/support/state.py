@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer
 
-from service.detect.state import Totals, decode
+from service.detect.state import decode
 from tests.support.broker import partitions
 
 Sums = dict[str, tuple[int, int]]
@@ -39,22 +39,31 @@ class DurableState:
     ) -> None:
         await self._consumer.stop()
 
-    async def read(self, for_s: float = 1.0) -> dict[str, Totals]:
-        """Read until nothing came for `for_s` seconds. Workflow to totals."""
-        while batches := await self._consumer.getmany(timeout_ms=round(for_s * 1000)):
-            for batch in batches.values():
-                for record in batch:
-                    self._latest[record.key.decode()] = record.value
-        return {workflow: decode(value).totals for workflow, value in self._latest.items()}
+    async def _take(self, timeout_ms: int) -> bool:
+        batches = await self._consumer.getmany(timeout_ms=timeout_ms)
+        for batch in batches.values():
+            for record in batch:
+                self._latest[record.key.decode()] = record.value
+        return bool(batches)
+
+    def _sums(self) -> Sums:
+        totals = {workflow: decode(value).totals for workflow, value in self._latest.items()}
+        return {workflow: (t.calls, t.cost) for workflow, t in totals.items()}
 
     async def sums(self, for_s: float = 1.0) -> Sums:
-        return {w: (t.calls, t.cost) for w, t in (await self.read(for_s)).items()}
+        """Read until nothing came for `for_s` seconds."""
+        while await self._take(timeout_ms=round(for_s * 1_000)):
+            pass
+        return self._sums()
 
-    async def wait_for(self, expected: Sums, timeout_s: float, alive: Callable[[], None]) -> Sums:
-        """Wait until the sums are as expected, and return them; after `timeout_s` return what there is."""
+    async def until(
+        self, holds: Callable[[Sums], bool], timeout_s: float, alive: Callable[[], None] = lambda: None
+    ) -> Sums:
+        """Wait until the sums are so, and return them; after `timeout_s` return what there is."""
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             alive()
-            found = await self.sums()
-            if found == expected or asyncio.get_running_loop().time() > deadline:
+            await self._take(timeout_ms=200)
+            found = self._sums()
+            if holds(found) or asyncio.get_running_loop().time() > deadline:
                 return found
