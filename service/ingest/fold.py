@@ -141,13 +141,15 @@ class Fold:
 
     def remember(self, records: Sequence[Record]) -> None:
         """Learn from records that were accounted for before a restart: their ids and times, nothing else."""
-        ids, offsets = [], []
-        for record, call in self._reader.read(records):
-            if isinstance(call, Call):
-                self._pass_time(call.at, record)
-                ids.append(call.event_id)
-                offsets.append(record.offset)
-        self._seen.see(ids, offsets)
+        known = [
+            (record, outcome)
+            for record, outcome in zip(*self._reader.read(records), strict=True)
+            if isinstance(outcome, Call)
+        ]
+        for record, call in known:
+            if record.timestamp >= 0:
+                self._watermark = max(self._watermark, call.at - self._lateness, 0)
+        self._seen.see([call.event_id for _, call in known], [record.offset for record, _ in known])
 
     def take(self, records: Sequence[Record]) -> None:
         """Account for each record: in a delta, as a duplicate, or as a dead letter.
@@ -159,16 +161,15 @@ class Fold:
         """
         if not records:
             return
-        calls, ids, offsets = self._sifted(records)
+        calls, offsets, late = self._sifted(records)
+        again = self._seen.see([call.event_id for call in calls], offsets)
         price, deltas, partition = self._price, self._deltas, self.partition
-        duplicates = 0
-        for (call, late), offset, again in zip(calls, offsets, self._seen.see(ids, offsets), strict=True):
+        for call, offset, is_late, is_again in zip(calls, offsets, late, again, strict=True):
             workflow = call.workflow
             if workflow is None:
                 workflow = UNATTRIBUTED
                 self._unattributed += 1
-            if again:
-                duplicates += 1
+            if is_again:
                 self._duplicates[workflow] = self._duplicates.get(workflow, 0) + 1
                 continue
             at = call.at
@@ -180,35 +181,37 @@ class Fold:
                 delta.add(call, price(call, at, call.cost_nanos), offset)
             else:
                 delta.charge(call, offset)
-            if late:
+            if is_late:
                 self._late += 1
                 delta.late += 1
-        self._events += len(calls) - duplicates
+        self._events += again.count(False)
         self._records += len(records)
         self._last_offset = records[-1].offset
         self._silence = 0.0
 
-    def _sifted(self, records: Sequence[Record]) -> tuple[list[tuple[Call, bool]], list[str], list[int]]:
-        """The calls of records, each with whether it is late, their ids and offsets; the rest are dead letters."""
-        calls: list[tuple[Call, bool]] = []
-        ids: list[str] = []
+    def _sifted(self, records: Sequence[Record]) -> tuple[list[Call], list[int], list[bool]]:
+        """The calls of records, their offsets, and whether each came late; the rest become dead letters."""
+        calls: list[Call] = []
         offsets: list[int] = []
-        readable = 0
-        for record, call in self._reader.read(records):
-            if call.__class__ is not Call:
+        late: list[bool] = []
+        watermark, lateness, readable = self._watermark, self._lateness, 0
+        for record, outcome in zip(*self._reader.read(records), strict=True):
+            if outcome.__class__ is not Call:
                 self._accepted(readable)
                 readable = 0
-                self._refuse(record, call)  # type: ignore[arg-type]  # no Call
+                self._refuse(record, outcome)  # type: ignore[arg-type]  # no call
                 continue
             readable += 1
-            at = call.at
-            calls.append((call, at < self._watermark))
-            ids.append(call.event_id)
+            at = outcome.at
+            calls.append(outcome)
             offsets.append(record.offset)
-            if at - self._lateness > self._watermark:
-                self._pass_time(at, record)
+            late.append(at < watermark)
+            # A record without a broker time could not be checked for lying in the future: it moves no time.
+            if at - lateness > watermark and record.timestamp >= 0:
+                watermark = max(at - lateness, 0)
         self._accepted(readable)
-        return calls, ids, offsets
+        self._watermark = watermark
+        return calls, offsets, late
 
     def _accepted(self, count: int) -> None:
         if self._limits is not None:
@@ -218,11 +221,6 @@ class Fold:
         self._dead_letters.append(dead_letter(record, self._topic, why))
         if self._limits is not None:
             self._limits.refused(record, why)
-
-    def _pass_time(self, at: int, record: Record) -> None:
-        # A record without a broker time could not be checked for lying in the future: it moves no time.
-        if at - self._lateness > self._watermark and record.timestamp >= 0:
-            self._watermark = max(at - self._lateness, 0)
 
     def advance_idle(self, elapsed_wall_s: float) -> None:
         """Let wall time pass in which there was nothing to read. Call it only when the partition is read up."""

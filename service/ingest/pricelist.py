@@ -85,7 +85,7 @@ class PriceList:
         return remember(self._found, key, self._find(provider.strip(), model.strip()))
 
     def _find(self, provider: str, model: str) -> Listed | None:
-        if provider.lower() == "litellm":
+        if provider.lower() in ("litellm", "unknown"):
             provider, model = self._behind_litellm(provider, model)
         found = self._provider(provider)
         if found is None:

@@ -14,6 +14,7 @@ from service.ingest.record import Record
 from service.ingest.wire import Call, call_of, read
 
 _headers: Final = attrgetter("headers")
+_value: Final = attrgetter("value")
 
 
 class Reader:
@@ -31,42 +32,51 @@ class Reader:
 
     def __init__(self, default: str, future_allowance_s: float) -> None:
         self._default = ADAPTERS.get(default)
-        self._future_us = round(future_allowance_s * 1_000_000)
+        self._allowance_us = round(future_allowance_s * 1_000_000)
         self._too_late = Refused(
             Reason.IN_THE_FUTURE,
             f"later than the broker's time by more than {future_allowance_s:g} s",
             "occurred_at",
         )
 
-    def read(self, records: Sequence[Record]) -> list[tuple[Record, Call | Refused]]:
-        """Each record with its event or the reason why not, in their order.
+    def read(self, records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Call | Refused]]:
+        """Records and what each holds, an event or the reason why not: two lists of one length, in order.
 
         A foreign record comes with each of its events, or not at all when it holds none, or once with the reason
         why one of them is refused: all of it or nothing counts.
         """
-        if self._default is None and not any(map(_headers, records)):
-            return list(map(self._judged, records, read([record.value for record in records])))
-        found: list[tuple[Record, Call | Refused]] = []
-        native = [record for record in records if self._adapter(record) is None]
-        outcomes = iter(read([record.value for record in native]))
-        for record in records:
-            adapter = self._adapter(record)
-            if adapter is None:
-                found.append(self._judged(record, next(outcomes)))
-            elif isinstance(adapter, Refused):
-                found.append((record, adapter))
-            else:
-                found += self._foreign(record, adapter)
-        return found
+        if self._default is not None or any(map(_headers, records)):
+            return self._mixed(records)
+        outcomes = read(list(map(_value, records)))
+        allowance = self._allowance_us
+        for i, (record, outcome) in enumerate(zip(records, outcomes, strict=True)):
+            # Not isinstance: this is done for every event there is.
+            if outcome.__class__ is Call and outcome.at > record.timestamp * 1_000 + allowance:
+                outcomes[i] = self._judged(record, outcome)
+        return records, outcomes
 
-    def _judged(self, record: Record, outcome: Call | Refused) -> tuple[Record, Call | Refused]:
-        if (
-            outcome.__class__ is Call
-            and outcome.at > record.timestamp * 1_000 + self._future_us
-            and record.timestamp >= 0
-        ):
-            return record, self._too_late
-        return record, outcome
+    def _judged(self, record: Record, outcome: Call | Refused) -> Call | Refused:
+        if record.timestamp < 0 or isinstance(outcome, Refused):
+            return outcome
+        return outcome if outcome.at <= record.timestamp * 1_000 + self._allowance_us else self._too_late
+
+    def _mixed(self, records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Call | Refused]]:
+        adapters = [self._adapter(record) for record in records]
+        native = iter(
+            read([r.value for r, adapter in zip(records, adapters, strict=True) if adapter is None])
+        )
+        whose: list[Record] = []
+        found: list[Call | Refused] = []
+        for record, adapter in zip(records, adapters, strict=True):
+            if adapter is None:
+                outcomes: list[Call | Refused] = [self._judged(record, next(native))]
+            elif isinstance(adapter, Refused):
+                outcomes = [adapter]
+            else:
+                outcomes = self._foreign(record, adapter)
+            whose += [record] * len(outcomes)
+            found += outcomes
+        return whose, found
 
     def _adapter(self, record: Record) -> Adapter | Refused | None:
         try:
@@ -74,12 +84,14 @@ class Reader:
         except Refused as refused:
             return refused
 
-    def _foreign(self, record: Record, adapter: Adapter) -> list[tuple[Record, Call | Refused]]:
+    def _foreign(self, record: Record, adapter: Adapter) -> list[Call | Refused]:
         try:
             document = parse_object(record.value, max_bytes=MAX_BYTES, max_depth=MAX_DEPTH)
             calls = [call_of(validate(CostEvent, event)) for event in adapt(document, adapter)]
         except Refused as refused:
-            return [(record, refused)]
-        found = [self._judged(record, call) for call in calls]
-        late = [pair for pair in found if isinstance(pair[1], Refused)]
-        return late[:1] or found
+            return [refused]
+        judged = [self._judged(record, call) for call in calls]
+        for outcome in judged:
+            if isinstance(outcome, Refused):
+                return [outcome]
+        return judged

@@ -300,3 +300,71 @@ def totals(*batches: Batch, without: str = "") -> Counter[tuple[str, str]]:
                 sum(s.cost_nanos for s in breakdown.top) + breakdown.rest.cost_nanos
             )
     return +sums
+
+
+def test_a_charge_is_money_and_no_call() -> None:
+    seats = {"kind": "seats", "quantity": 20, "unit": "seat"}
+    batch = folded(
+        raw(0, cost_usd="0.5", team="care", trace_id="t"),
+        raw(1, cost_usd="400", charge=seats, team="care", customer="acme", trace_id="t", input_tokens=0),
+    )
+    (rollup,) = batch.rollups
+    assert (batch.events, rollup.calls, rollup.charges) == (2, 1, 1)
+    assert (rollup.cost_nanos, rollup.charge_nanos) == (400_500_000_000, 400_000_000_000)
+    assert [trace.calls for trace in rollup.live_traces] == [1]
+    tops = {part.dimension: part.top[0] for part in rollup.by_dimension}
+    assert (tops["team"].cost_nanos, tops["team"].calls) == (400_500_000_000, 1)
+    assert (tops["customer"].cost_nanos, tops["customer"].calls) == (400_000_000_000, 0)
+
+
+@pytest.mark.parametrize(
+    "kind", ["gpu_hours", "seats", "credits", "storage", "fine_tune", "embeddings", "other"]
+)
+def test_every_kind_of_charge_flows_through_the_rollups(kind: str) -> None:
+    charge = {"kind": kind, "quantity": 1.5, "unit": "unit"}
+    (rollup,) = folded(raw(0, cost_usd="0.000000001", charge=charge)).rollups
+    assert (rollup.charges, rollup.charge_nanos, rollup.cost_nanos) == (1, 1, 1)
+
+
+def test_calls_whose_cost_is_hard_to_believe_are_counted_by_model() -> None:
+    batch = folded(
+        raw(0, cost_usd="0"),
+        raw(1, cost_usd="90"),
+        raw(2, cost_usd="91"),
+        raw(3, model="gpt-99"),
+        raw(4, cost_usd="0.0035"),
+    )
+    (rollup,) = batch.rollups
+    assert [(f.kind, f.model, f.calls) for f in rollup.price_faults] == [
+        ("off_list", "gpt-4o", 2),
+        ("unpriced", "gpt-99", 1),
+        ("zero_cost", "gpt-4o", 1),
+    ]
+    off_list = rollup.price_faults[0]
+    assert (off_list.tokens, off_list.cost_nanos, off_list.list_nanos) == (2_200, 181_000_000_000, 7_000_000)
+    assert batch.faults[("unpriced", "openai", "gpt-99")] == 1
+
+
+@given(logs)
+def test_the_bytes_on_the_wire_are_the_validated_record(log: list[RawRecord]) -> None:
+    for delta in folded(*log).deltas:
+        assert Rollup.from_json(delta.to_json()) == delta.rollup()
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5_000)), min_size=1, max_size=80))
+def test_a_trace_that_is_left_out_costs_no_more_than_the_rollup_says(calls: list[tuple[int, int]]) -> None:
+    exact: dict[str, int] = {}
+    for trace, nanos in calls:
+        exact[f"t{trace}"] = exact.get(f"t{trace}", 0) + nanos
+    records = [
+        raw(i, trace_id=f"t{trace}", cost_usd=f"{nanos / 1e9:.9f}") for i, (trace, nanos) in enumerate(calls)
+    ]
+    (rollup,) = folded(*records).rollups
+    kept = {trace.trace_id: trace for trace in rollup.live_traces}
+    left_out = {name: cost for name, cost in exact.items() if name not in kept}
+    rest = rollup.other_traces
+    assert {name: trace.cost_nanos for name, trace in kept.items()} == {name: exact[name] for name in kept}
+    assert (rest.traces, rest.cost_nanos) == (len(left_out), sum(left_out.values()))
+    assert rest.max_cost_nanos == max(left_out.values(), default=0)
+    assert rest.calls + sum(trace.calls for trace in kept.values()) == len(calls)
+    assert all(trace.cost_nanos >= rest.max_cost_nanos for trace in kept.values())
