@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from service.kafka.embedded.broker import EmbeddedBroker
 from tests.broker.counting_worker import Totals, TotalsCodec
 from tests.support.broker import create_topics, read_all
+from tests.support.patience import PATIENCE_S
 from tests.upstream.brokered import committed_offsets, end_offsets
 
 pytestmark = pytest.mark.broker
@@ -92,7 +93,7 @@ async def _run_and_kill(options: dict[str, Any], log: Path, after: int) -> None:
     bootstrap, changelog = options["bootstrap"], options["changelog"]
     goal = await _written(bootstrap, changelog) + after
     with _worker(options, log) as worker:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while await _written(bootstrap, changelog) < goal:
                 assert worker.poll() is None, _text(log)
                 await asyncio.sleep(0.1)
@@ -104,12 +105,12 @@ async def _run_to_the_end(options: dict[str, Any], log: Path) -> int:
     bootstrap, topic = options["bootstrap"], options["topic"]
     ends = await end_offsets(bootstrap, topic, PARTITIONS)
     with _worker(options, log) as worker:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(PATIENCE_S):
             while await committed_offsets(bootstrap, options["group"], topic) != ends:
                 assert worker.poll() is None, _text(log)
                 await asyncio.sleep(0.2)
         worker.send_signal(signal.SIGTERM)
-        return await asyncio.to_thread(worker.wait, 30)
+        return await asyncio.to_thread(worker.wait, PATIENCE_S)
 
 
 async def _totals(bootstrap: str, changelog: str) -> dict[str, tuple[int, int]]:
@@ -169,19 +170,19 @@ async def test_a_worker_that_wakes_after_its_session_spoils_nothing(
     published = await _publish(bootstrap, topic)
     ends = await end_offsets(bootstrap, topic, PARTITIONS)
     with _worker({**options, "pause_s": 0.01}, log) as sleeper:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while await _written(bootstrap, options["changelog"]) < 100:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         sleeper.send_signal(signal.SIGSTOP)
         with _worker(options, log) as successor:
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 while await committed_offsets(bootstrap, options["group"], topic) != ends:
                     assert successor.poll() is None, _text(log)
                     await asyncio.sleep(0.2)
             successor.send_signal(signal.SIGKILL)
         done = await _written(bootstrap, options["changelog"])
         sleeper.send_signal(signal.SIGCONT)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while await _written(bootstrap, options["changelog"]) == done:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         sleeper.send_signal(signal.SIGKILL)
@@ -199,13 +200,13 @@ async def test_two_workers_share_the_partitions_and_one_leaves(
     published = await _publish(broker.bootstrap, options["topic"])
     goal = 400
     with _worker(options, tmp_path / "first"), _worker(options, tmp_path / "second") as leaving:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while await _written(broker.bootstrap, options["changelog"]) < goal:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         leaving.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(leaving.wait, 40) == 0, _text(tmp_path / "second")
+        assert await asyncio.to_thread(leaving.wait, PATIENCE_S) == 0, _text(tmp_path / "second")
         ends = await end_offsets(broker.bootstrap, options["topic"], PARTITIONS)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while await committed_offsets(broker.bootstrap, options["group"], options["topic"]) != ends:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
     assert await _totals(broker.bootstrap, options["changelog"]) == published

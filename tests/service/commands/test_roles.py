@@ -13,6 +13,7 @@ import pytest
 from service.commands.roles import supervise
 from service.errors import RoleDied
 from service.settings import Role
+from tests.support.patience import PATIENCE_S
 
 
 def child(code: str) -> list[str]:
@@ -20,16 +21,20 @@ def child(code: str) -> list[str]:
 
 
 def waits(note: Path) -> list[str]:
-    """Runs until SIGTERM, which it notes."""
+    """Runs until SIGTERM, which it notes, as it does before that it is ready for one."""
     return child(
         "import signal, sys, time\n"
         f"signal.signal(15, lambda *_: (open({str(note)!r}, 'w').close(), sys.exit(0)))\n"
-        "print('ready', flush=True)\ntime.sleep(60)"
+        f"open({str(ready(note))!r}, 'w').close()\ntime.sleep(600)"
     )
 
 
+def ready(note: Path) -> Path:
+    return note.with_suffix(".ready")
+
+
 async def until_exists(*files: Path) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not all(file.exists() for file in files):  # noqa: ASYNC110 - another process has no Event
             await asyncio.sleep(0.01)
 
@@ -39,7 +44,11 @@ async def test_the_first_to_die_stops_the_others_and_its_status_is_passed_on(
 ) -> None:
     commands: dict[Role, list[str]] = {
         "ingest": waits(tmp_path / "ingest"),
-        "detect": child("import time; time.sleep(1); print('state is 70,000 bytes'); raise SystemExit(5)"),
+        "detect": child(
+            "import os, time\n"
+            f"while len(os.listdir({str(tmp_path)!r})) < 2: time.sleep(0.01)\n"
+            "print('state is 70,000 bytes'); raise SystemExit(5)"
+        ),
         "notify": waits(tmp_path / "notify"),
     }
     with pytest.raises(RoleDied, match="detect ended with status 5") as caught:
@@ -55,7 +64,7 @@ async def test_stopping_stops_all_and_is_no_error(tmp_path: Path) -> None:
     running = asyncio.create_task(
         supervise({"ingest": waits(tmp_path / "a"), "detect": waits(tmp_path / "b")}, stop)
     )
-    await asyncio.sleep(1)
+    await until_exists(ready(tmp_path / "a"), ready(tmp_path / "b"))
     stop.set()
     await running
     await until_exists(tmp_path / "a", tmp_path / "b")

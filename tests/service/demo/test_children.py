@@ -19,6 +19,7 @@ from service.demo.control import control_records
 from service.demo.installation import as_toml
 from service.errors import RoleDied
 from service.rules.config import ConfigBook, control_key
+from tests.support.patience import PATIENCE_S
 
 
 def child(code: str, folder: Path, *, talks: bool = False) -> Child:
@@ -33,13 +34,13 @@ async def test_a_child_is_spoken_to_and_answers(tmp_path: Path) -> None:
     echo.say("go")
     assert await anext(echo.lines()) == b"gogo\n"
     echo.terminate()
-    assert await echo.ended(5) == -signal.SIGTERM
+    assert await echo.ended(PATIENCE_S) == -signal.SIGTERM
 
 
 async def test_a_child_that_died_is_reported_with_its_last_lines(tmp_path: Path) -> None:
     broken = child("import sys\nprint('before')\nsys.exit('the reason')", tmp_path)
     await broken.start()
-    assert await broken.ended(10) == 1
+    assert await broken.ended(PATIENCE_S) == 1
     with pytest.raises(RoleDied, match=r"(?s)child ended with status 1.*before.*the reason"):
         broken.check()
 
@@ -47,7 +48,7 @@ async def test_a_child_that_died_is_reported_with_its_last_lines(tmp_path: Path)
 async def test_a_child_that_does_not_stop_is_killed(tmp_path: Path) -> None:
     stubborn = child(
         "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "print('on', flush=True)\ntime.sleep(60)",
+        "print('on', flush=True)\ntime.sleep(600)",
         tmp_path,
         talks=True,
     )
@@ -64,18 +65,18 @@ import asyncio, os
 from pathlib import Path
 from service.demo.children import Child
 async def main():
-    child = Child("child", ["-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"],
+    child = Child("child", ["-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)"],
                   os.environ, Path({str(tmp_path / "child.log")!r}), talks=True)
     await child.start()
     print((await anext(child.lines())).decode(), flush=True)
-    await asyncio.sleep(60)
+    await asyncio.sleep(600)
 asyncio.run(main())
 """
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         parent.kill()
-    for _ in range(100):
+    for _ in range(round(PATIENCE_S * 10)):
         if not _runs(pid):
             return
         time.sleep(0.1)

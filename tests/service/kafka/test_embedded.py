@@ -10,6 +10,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from aiokafka.errors import KafkaError, ProducerFenced, TopicAlreadyExistsError
 
 from service.kafka.embedded.broker import EmbeddedBroker
 from tests.support.broker import create_topics, partitions, read_all
+from tests.support.patience import PATIENCE_S, until
 
 pytestmark = pytest.mark.broker
 
@@ -69,7 +71,7 @@ async def values(broker: EmbeddedBroker, topic: str, committed: bool = True) -> 
 
 async def assigned(consumers: list[Any], counts: list[int]) -> None:
     """Return when the consumers hold that many partitions each, in any order."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while sorted(len(c.assignment()) for c in consumers) != sorted(counts):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -225,14 +227,21 @@ async def test_a_transaction_timeout_is_kept_by_apache_kafka_only(
     async with producing(each, transactional_id=topic_prefix + "p", transaction_timeout_ms=1_000) as producer:
         await producer.begin_transaction()
         await producer.send_and_wait(topic, b"too slow")
-        await asyncio.sleep(3.5)
         if each.name.startswith("Apache"):
+            async with consuming(each, isolation_level="read_uncommitted") as log:
+                # The record, and then the marker that aborts it.
+                await until(partial(_ends_at, log, TopicPartition(topic, 0), 2))
             with pytest.raises(ProducerFenced):
                 await producer.commit_transaction()
             assert await values(each, topic) == []
         else:
+            await asyncio.sleep(3.5)
             await producer.commit_transaction()
             assert await values(each, topic) == [b"too slow"]
+
+
+async def _ends_at(consumer: Any, tp: TopicPartition, offset: int) -> bool:
+    return bool((await consumer.end_offsets([tp]))[tp] == offset)
 
 
 async def test_two_members_share_a_topic_and_the_one_left_takes_all(
@@ -254,7 +263,7 @@ async def test_two_members_share_a_topic_and_the_one_left_takes_all(
         await assigned([first], [4])
         assert await first.committed(tp) == 1
         seen: set[int] = set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while len(seen) < 3:  # the fourth's only record is behind the committed offset
                 for batch in (await first.getmany(timeout_ms=200)).values():
                     seen |= {record.partition for record in batch}
@@ -300,11 +309,11 @@ async def test_a_killed_member_is_given_up_after_its_session_by_apache_kafka_onl
     arguments = (each.bootstrap, topic, group, str(int(session_s * 1000)))
     async with member(*arguments) as first:
         assert first.stdout is not None
-        assert await asyncio.wait_for(first.stdout.readline(), 30) == b"2\n"
+        assert await asyncio.wait_for(first.stdout.readline(), PATIENCE_S) == b"2\n"
     async with member(*arguments) as second:
         assert second.stdout is not None
         if apache:
-            assert await asyncio.wait_for(second.stdout.readline(), 30) == b"2\n"
+            assert await asyncio.wait_for(second.stdout.readline(), PATIENCE_S) == b"2\n"
         else:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(second.stdout.readline(), session_s + 3)

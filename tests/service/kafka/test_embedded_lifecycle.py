@@ -19,6 +19,7 @@ from service.kafka.embedded.apache import ApacheKafka
 from service.kafka.embedded.broker import BrokerStartError, EmbeddedBroker, choose, free_port, wait_ready
 from service.kafka.embedded.noida import NoidaBroker
 from tests.support.broker import broker_under_test, create_topics, read_all
+from tests.support.patience import PATIENCE_S
 
 needs_apache = pytest.mark.skipif(
     ApacheKafka().available() is not None, reason=f"Apache Kafka cannot run: {ApacheKafka().available()}"
@@ -38,7 +39,7 @@ def listening(pid: int) -> set[str]:
     return found
 
 
-def gone(pid: int, within_s: float = 5.0) -> bool:
+def gone(pid: int, within_s: float = PATIENCE_S) -> bool:
     """Whether a process that is not our child ends within that many seconds; a zombie counts as ended."""
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
@@ -136,7 +137,7 @@ def test_a_taken_port_is_reported_with_what_the_broker_said() -> None:
         other.listen()
         broker = NoidaBroker(port=port)
         with pytest.raises(BrokerStartError, match=rf"noida-db .* on 127\.0\.0\.1:{port}: exited"):
-            broker.start(timeout_s=5)
+            broker.start()
     assert broker.pid is None
     assert "in use" in broker.log_tail()
 

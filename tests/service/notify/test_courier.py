@@ -17,6 +17,7 @@ from service.notify.pipeline import RetryPolicy
 from service.notify.receiver import Delivered, Failure, Final, Retry
 from service.runtime.clock import ManualClock
 from tests.service.notify.support import MINUTE, NOW, PaperOffice, Script, alert, entry, resolved
+from tests.support.patience import PATIENCE_S
 
 POLICY = RetryPolicy(max_attempts=3, initial_s=1.0, max_s=60.0)
 DOWN = Retry(Failure.SERVER_ERROR, "500 down")
@@ -47,7 +48,7 @@ class Bench:
             await asyncio.gather(work, return_exceptions=True)
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while not holds():  # noqa: ASYNC110 - nothing announces it
                 await asyncio.sleep(0)
 

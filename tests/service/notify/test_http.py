@@ -29,6 +29,7 @@ from service.notify.webhook.send import Webhook
 from service.runtime.clock import SystemClock
 from service.settings import PagerDutyReceiver, ReceiverSettings, SlackReceiver, WebhookReceiver
 from tests.service.notify.support import NOW, PaperOffice, alert, resolved
+from tests.support.patience import PATIENCE_S
 
 CLOCK = SystemClock()
 VENDORS = ("slack", "pagerduty", "webhook")
@@ -47,7 +48,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 
 def receiver(
-    vendor: str, local: LocalReceivers, client: httpx.AsyncClient, timeout_s: float = 5.0
+    vendor: str, local: LocalReceivers, client: httpx.AsyncClient, timeout_s: float = PATIENCE_S
 ) -> Receiver:
     if vendor == "slack":
         return Slack(client, local.slack_url, timeout_s=timeout_s, clock=CLOCK, interval_s=0.0)
@@ -107,10 +108,11 @@ async def test_answers_mean_retry_or_never(
 
 @pytest.mark.parametrize("vendor", VENDORS)
 async def test_no_answer_is_a_retry(vendor: str, local: LocalReceivers, client: httpx.AsyncClient) -> None:
-    local.fail(vendor, [Fault(200, hang_s=5.0), Fault(0)])  # type: ignore[arg-type]
-    to = receiver(vendor, local, client, timeout_s=0.2)
-    assert await to.send(alert()) == Retry(Failure.TIMEOUT, "no answer within 0.2 s")
-    broken = await to.send(alert())
+    local.fail_always(vendor, Fault(200, hang_s=600.0))  # type: ignore[arg-type]
+    hasty = receiver(vendor, local, client, timeout_s=0.2)
+    assert await hasty.send(alert()) == Retry(Failure.TIMEOUT, "no answer within 0.2 s")
+    local.fail_always(vendor, Fault(0))  # type: ignore[arg-type]
+    broken = await receiver(vendor, local, client, timeout_s=PATIENCE_S).send(alert())
     assert isinstance(broken, Retry)
     assert broken.reason is Failure.UNREACHABLE
 
@@ -344,7 +346,7 @@ def _courier(to: Receiver, office: PaperOffice) -> Courier:
 async def _work(courier: Courier, office: PaperOffice, count: int) -> None:
     work = asyncio.create_task(courier.run())
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             while len(office.finished_sources) < count and not work.done():  # noqa: ASYNC110 - nothing announces it
                 await asyncio.sleep(0.01)
     finally:

@@ -14,7 +14,7 @@ START = datetime(2026, 1, 31, 14, 0, tzinfo=UTC)
 
 async def test_a_sleep_moves_a_manual_clock_and_takes_no_time() -> None:
     clock = ManualClock(START)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(60):
         await clock.sleep(3_600)
     assert clock.now() == START + timedelta(hours=1)
     assert clock.monotonic() == 3_600
