@@ -18,6 +18,8 @@ from service.settings import KafkaSettings
 
 HEADER: Final = "tidegate-door"
 """Of each record: the name of the token it came in with."""
+FORMAT: Final = ("tidegate-format", b"tidegate")
+"""Of each record: it is a cost event of the wire format, whatever ingest takes the others on the topic for."""
 _CLOSE_S: Final = 5.0
 _TURN: Final = 200
 """Events sent before others get a turn: some milliseconds."""
@@ -88,7 +90,7 @@ class Publisher:
                 if self._broken.is_set() or self._canary is not None:
                     DOOR_NOT_ACKNOWLEDGED.inc()
                     raise NotAcknowledged("the broker does not acknowledge at the moment")
-                await self._send(events, [(HEADER, token.encode())], sent)
+                await self._send(events, [(HEADER, token.encode()), FORMAT], sent)
             async with asyncio.timeout(self._timeout_s):
                 await asyncio.wait(sent)
             if errors := [error for future in sent if (error := future.exception()) is not None]:

@@ -9,8 +9,10 @@ from typing import Any, cast
 import pytest
 
 from service.door.batch import Event
-from service.door.publisher import NotAcknowledged, Publisher
+from service.door.publisher import FORMAT, HEADER, NotAcknowledged, Publisher
 from service.errors import BrokerUnavailable
+from service.ingest.adapters import FORMAT_HEADER, NATIVE, adapter_for
+from service.ingest.adapters.litellm import from_litellm
 from service.kafka import KafkaError, Producer
 from service.runtime.clock import SystemClock
 from service.runtime.health import Health
@@ -61,9 +63,15 @@ class Bench:
 async def test_every_event_is_sent_with_its_key_and_the_tokens_name() -> None:
     bench = Bench()
     await bench.publisher.publish(EVENTS, "gw")
-    headers = [("tidegate-door", b"gw")]
+    headers = [("tidegate-door", b"gw"), ("tidegate-format", b"tidegate")]
     assert bench.wire.records == [("events", b"w", b"%d" % line, headers) for line in (1, 2, 3)]
     assert bench.ready()
+
+
+def test_the_records_say_that_they_need_no_adapter() -> None:
+    name, value = FORMAT
+    assert (name, value.decode()) == (FORMAT_HEADER, NATIVE)
+    assert adapter_for([FORMAT, (HEADER, b"gw")], from_litellm) is None
 
 
 async def test_one_event_without_an_acknowledgement_is_none() -> None:
