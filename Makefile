@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_SECONDS ?=
 DEMO_ARGS ?=
+FUZZ_MESSAGES ?= 1000000
+FUZZ_SECONDS ?= 600
 BENCH_ARGS ?=
 
 .PHONY: setup demo test lint bench-replay bench-ingest fuzz schemas lock clean help
@@ -41,17 +43,23 @@ bench-replay: setup ## A million events through replay, twice: same bytes, and h
 bench-ingest: setup ## Ingest side by side with a bare loop, on one filled topic; BENCH_ARGS="--events 500000 --only tidegate,limit"
 	$(BIN)/python -m benchmarks.ingest $(BENCH_ARGS)
 
-fuzz: setup ## The property tests again, with many more examples (an hour or so)
-	$(BIN)/pytest --hypothesis-profile=fuzz --timeout=7200 tests/schemas tests/detectors $(addprefix tests/service/,detect ingest notify rules)
+fuzz: setup ## A million hostile messages, guided fuzzing, the property tests with many more examples (an hour or so)
+	$(BIN)/python -m tests.fuzz --messages $(FUZZ_MESSAGES)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null \
+	  || $(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements-fuzz.lock \
+	  || echo "==> No Atheris for this platform: no guided fuzzing"
+	@! $(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m tests.fuzz.guided $(FUZZ_SECONDS)
+	$(BIN)/pytest --hypothesis-profile=fuzz --timeout=7200 tests/schemas tests/detectors $(addprefix tests/service/,dead_letters detect ingest notify rules)
 
 schemas: setup ## Write schemas/json and the tables of docs/wire-format.md again from the models
 	$(BIN)/python -m schemas.generate && $(BIN)/python -m schemas.document
 
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
-lock: setup ## Write the lock files again from pyproject.toml: for work, for the image, and to build the wheel
+lock: setup ## Write the lock files again from pyproject.toml: for work, for the image, to build the wheel, to fuzz
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock
 	$(LOCK) --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
 	echo hatchling | $(LOCK) --constraint requirements.lock - -o requirements-build.lock
+	echo 'atheris>=3,<3.1' | $(LOCK) - -o requirements-fuzz.lock
 
 clean: ## Remove everything the targets made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

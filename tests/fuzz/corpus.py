@@ -104,7 +104,7 @@ def mutated(count: int, seed: int) -> Iterator[bytes]:
         roll = dice.random()
         if roll < 0.62:
             for _ in range(dice.choice((1, 1, 1, 2, 3))):
-                dice.choice(_FIELDS)(dice, pairs)
+                dice.choice(MUTATIONS)(dice, pairs)
         data = written(dice, pairs)
         recent[slot] = data
         if 0.5 < roll < 0.93:
@@ -244,7 +244,7 @@ def _grow(dice: random.Random, pairs: Pairs) -> None:
     pairs.append((b'"padding"', b'"' + dice.choice((b"x", b"x", b"{", b"[")) * room + b'"'))
 
 
-_FIELDS: Final[tuple[Callable[[random.Random, Pairs], None], ...]] = (
+MUTATIONS: Final[tuple[Callable[[random.Random, Pairs], None], ...]] = (
     *((_replace,) * 12 + (_put,) * 12 + (_wrong_kind,) * 4 + (_drop,) * 3 + (_again,) * 3),
     *((_escape,) * 3 + (_unknown,) * 5 + (_nest,) * 2 + (_shuffle,) * 3),
 )
