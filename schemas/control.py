@@ -75,7 +75,7 @@ class TuningSettings(Spec):
         " duplicates or late, that is told; 0 = never",
     )
     data_quality_min_calls: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
-        None, description="… and at least this many of them within five to ten minutes"
+        None, description="… and at least this many of them within about ten minutes"
     )
     pending_s: Seconds | None = Field(None, description="how long a condition holds before it fires")
     resolve_s: Seconds | None = Field(None, description="how long it must be gone before it resolves")
