@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from detectors.protocol import Contribution
 from schemas.alerts import Alert
 from schemas.decode import decode
 from service.detect import report as module
+from service.detect.bucket import Bucket, Crowd
 from service.detect.report import MAX_NANOS, report
 from service.detect.state import WorkflowState
 from service.detect.step import step
@@ -142,6 +144,41 @@ def test_sentences(
 ) -> None:
     state = state_with(monkeypatch, rate=rate, usual=usual)
     assert sentence(monkeypatch, incident(**fields), state, drivers) == expected
+
+
+@pytest.mark.parametrize(
+    ("usual", "now", "expected"),
+    [
+        (12.4, 210.0, " and customers per 10 s went from 12.4 to 210, so this looks like a launch."),
+        (12.4, 13.0, ", but customers per 10 s went from 12.4 to 13: the same ones do more."),
+        (0.0, 210.0, ", so this looks like a launch."),
+        (12.4, 0.0, ", so this looks like a launch."),
+    ],
+)
+def test_a_launch_is_told_with_the_customers_it_brings(
+    monkeypatch: pytest.MonkeyPatch, usual: float, now: float, expected: str
+) -> None:
+    state = state_with(monkeypatch, rate=460.0, usual=23.0)
+    state.crowd = Crowd(100.0, usual)
+    state.buckets = [Bucket(T0 + 34_200 + i * BUCKET, calls=1, customers=now) for i in range(3)]
+    found = incident(family="volume", kind="launch", severity="info")
+    assert sentence(monkeypatch, found, state).endswith(f"since 09:30; unit cost is as usual{expected}")
+
+
+def test_customers_are_learnt_from_calm_buckets_and_told_of_a_launch() -> None:
+    state = WorkflowState.fresh("support-agent")
+    flow = Traffic(starts=2.0, customers=10_000)
+    played(state, flow.records(T0, 2_500))
+    usual = state.crowd.mean
+    assert 1.0 < usual < 12.0
+    told = played(state, flow.records(T0 + 25_000, 60, volume=25.0))
+    assert state.crowd.mean == pytest.approx(usual, rel=0.05), "a launch is not the usual"
+    (first, *_) = [a for _, e in told for a in e.alerts]
+    assert first.kind == "launch"
+    before, after = re.findall(r"customers per 10 s went from (\S+) to (\S+), so", first.summary)[0]
+    assert float(before) == pytest.approx(usual, rel=0.05)
+    assert float(after) > 4 * usual
+    assert first.summary.endswith("so this looks like a launch.")
 
 
 def test_what_no_trace_is_to_blame_for_names_none() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,9 +15,13 @@ from detectors.registry import DETECTORS
 from detectors.unit_cost import UnitCost
 from schemas.rollups import Rollup
 from service.detect import state as module
-from service.detect.state import UnreadableState, WorkflowState, decode, encode, shed
+from service.detect.bucket import Bucket, Crowd
+from service.detect.quality import Fault, Quality
+from service.detect.state import Totals, UnreadableState, WorkflowState, decode, encode, shed
 from service.detect.step import Moment, step
+from service.detect.traces import LeftOut, TraceTotals
 from service.errors import StateTooLarge
+from service.rules.lifecycle import Incident
 from tests.service.detect.builders import BOOK, BUCKET, T0, Doing, Traffic, rollup
 
 LONG = "ü" * 190
@@ -150,6 +155,35 @@ def test_a_field_that_is_new_has_its_default() -> None:
     assert state.totals == decode(DATA).totals
     newer = decode(DATA[:1] + msgspec.msgpack.encode([*stored, "of a later release"]))
     assert newer.totals == decode(DATA).totals
+
+
+def test_bytes_of_a_release_that_knew_no_charges_are_read() -> None:
+    """Written by that release, with a loop that fires: everything new has its default, and it goes on."""
+    data = (Path(__file__).parent / "states" / "before_charges.bin").read_bytes()
+    state = decode(data)
+    assert (state.totals.calls, state.totals.cost, state.applied) == (299, 54_365_449_076, {0: 23})
+    assert (state.totals.charges, state.totals.charge_cost) == (0, 0)
+    assert state.shares["customer"]["acme"] == [240, 54_000_000_000, 0]
+    assert (state.left_out, state.quality, state.crowd.windows) == (LeftOut(), Quality(), 0.0)
+    assert {t.missed_nanos for t in state.traces.values()} == {0}
+    assert {(b.customer_sketch, b.customers) for b in state.buckets} == {(b"", 0.0)}
+    (fired,) = state.incidents.values()
+    assert (fired.cost_before, fired.note) == (150_382_615, "")
+    again = [Doing("loop", 40, 9_000_000_000, 90_000, "acme")]
+    (alert,) = step(state, rollup(T0 + 20 * BUCKET, again), BOOK).alerts
+    assert alert.fingerprint == fired.fingerprint
+    assert alert.cost_nanos == state.totals.cost - 150_382_615
+    assert encode(decode(encode(state))) == encode(state)
+
+
+@pytest.mark.parametrize("kind", [Bucket, Totals, TraceTotals, LeftOut, Quality, Fault, Crowd, Incident])
+def test_a_part_that_grew_reads_what_was_shorter(kind: type[Any]) -> None:
+    """Fields are added at the end, with a default: whatever an older release wrote of a part is the part."""
+    found = msgspec.structs.fields(kind)
+    assert kind.__struct_config__.array_like
+    required = sum(f.required for f in found)
+    assert all(f.required for f in found[:required])
+    assert not any(f.required for f in found[required:])
 
 
 def test_a_damaged_detector_makes_the_state_unreadable_and_says_which() -> None:

@@ -15,6 +15,7 @@ from service.rules.lifecycle import (
     ACCEPT_AFTER_S,
     FORGET_PENDING_S,
     MAX_CULPRITS,
+    QUIET_S,
     Incident,
     Signal,
     Transition,
@@ -151,6 +152,37 @@ def test_the_baseline_stands_still_for_a_day_and_no_longer() -> None:
     assert not incident.holds_baseline(SIGNAL.started + ACCEPT_AFTER_S)
 
 
+DOUBT = replace(SIGNAL, family="data_quality", kind="data_quality", severity="warning", note="9 of 10 calls")
+UNWATCHED = (replace(AT_ONCE, data_quality_share=0.0), replace(AT_ONCE, enabled=False))
+
+
+def test_a_doubt_outlives_silence_and_not_a_refutation() -> None:
+    silent, _ = advance(None, DOUBT, "w", T, AT_ONCE)
+    assert advance(silent, None, "w", T + QUIET_S - 1.0, AT_ONCE)[1] == "repeated"
+    assert advance(silent, None, "w", T + QUIET_S, AT_ONCE)[1] == "resolved"
+    refuted, _ = advance(None, DOUBT, "w", T, AT_ONCE)
+    assert advance(refuted, None, "w", T + 299.0, AT_ONCE, refuted=True)[1] == "repeated"
+    assert advance(refuted, None, "w", T + 300.0, AT_ONCE, refuted=True)[1] == "resolved"
+
+
+@pytest.mark.parametrize("config", UNWATCHED)
+def test_a_doubt_that_nobody_looks_for_any_more_ends_as_all_else(config: WorkflowConfig) -> None:
+    incident, _ = advance(None, DOUBT, "w", T, AT_ONCE)
+    assert incident is not None
+    incident.last_sent = T + 299.0
+    assert incident.due(config) == T + 300.0
+    assert advance(incident, None, "w", T + 300.0, config)[1] == "resolved"
+
+
+def test_a_doubt_does_not_hold_the_baseline_and_says_its_latest_note() -> None:
+    incident, _ = advance(None, DOUBT, "w", T, AT_ONCE)
+    assert incident is not None
+    assert not incident.holds_baseline(T + 1.0)
+    incident, _ = advance(incident, replace(DOUBT, score=1.0, note="19 of 20 calls"), "w", T + 1.0, AT_ONCE)
+    assert incident is not None
+    assert incident.note == "19 of 20 calls"
+
+
 def test_a_fingerprint_tells_workflow_kind_and_start() -> None:
     known = fingerprint("w", "retry_loop", T)
     assert known == fingerprint("w", "retry_loop", T)
@@ -166,8 +198,10 @@ class Life(RuleBasedStateMachine):
         pending=st.sampled_from([0.0, 10.0, 120.0]),
         resolve=st.sampled_from([0.0, 30.0, 300.0]),
         repeat=st.sampled_from([1.0, 60.0, 3_600.0]),
+        word=st.sampled_from([SIGNAL, DOUBT]),
     )
-    def begin(self, pending: float, resolve: float, repeat: float) -> None:
+    def begin(self, pending: float, resolve: float, repeat: float, word: Signal) -> None:
+        self.word = word
         self.config = WorkflowConfig(pending_s=pending, resolve_s=resolve, repeat_s=repeat)
         self.now = T
         self.incident: Incident | None = None
@@ -182,18 +216,25 @@ class Life(RuleBasedStateMachine):
         self.now += seconds
         self._advance(None)
 
+    @rule(seconds=st.floats(0.0, 1_000.0))
+    def it_is_refuted(self, seconds: float) -> None:
+        self.now += seconds
+        self._advance(None, refuted=True)
+
     @rule(
         seconds=st.sampled_from([0.0, 1.0, 10.0]), score=st.floats(0.0, 100.0), excess=st.integers(0, 10**12)
     )
     def a_detector_speaks(self, seconds: float, score: float, excess: int) -> None:
         self.now += seconds
-        self._advance(replace(SIGNAL, score=score, excess_nanos=excess, started=self.now - 1.0))
+        self._advance(replace(self.word, score=score, excess_nanos=excess, started=self.now - 1.0))
 
-    def _advance(self, signal: Signal | None) -> None:
+    def _advance(self, signal: Signal | None, *, refuted: bool = False) -> None:
         was = None if self.incident is None else self.incident.fingerprint
         silent_for = self.now - self.spoken if self.spoken is not None else 0.0
-        self.incident, transition = advance(self.incident, signal, "w", self.now, self.config)
-        self.twin, again = advance(self.twin, signal, "w", self.now, self.config)
+        self.incident, transition = advance(
+            self.incident, signal, "w", self.now, self.config, refuted=refuted
+        )
+        self.twin, again = advance(self.twin, signal, "w", self.now, self.config, refuted=refuted)
         assert self.twin == self.incident, "the same inputs give the same incident"
         assert transition == again
         self.spoken = self.now if signal is not None else self.spoken
@@ -213,6 +254,8 @@ class Life(RuleBasedStateMachine):
         if transition == "resolved":
             assert signal is None
             assert silent_for >= self.config.resolve_s - 1e-6
+            if self.word is DOUBT and not refuted:
+                assert silent_for >= QUIET_S - 1e-6
             self.firing = False
         if transition is not None:
             assert self.incident is not None

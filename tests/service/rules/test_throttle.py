@@ -147,6 +147,13 @@ def test_a_notice_throttles_nothing() -> None:
     assert throttle([rule()], alert(kind="launch", severity="info", traces=2), {}, T) == []
 
 
+@pytest.mark.parametrize("match", [Match(), Match(kinds=["data_quality"])])
+def test_what_is_not_known_of_traffic_never_stops_it(match: Match) -> None:
+    doubt = alert(kind="data_quality", severity="warning", traces=2, top=[("customer", "acme", 1.0)])
+    assert throttle([rule(match=match)], doubt, {}, T) == []
+    assert throttle([rule(match=match, scope="workflow")], doubt, {}, T, traces_to_blame=True) == []
+
+
 def test_the_first_rule_that_matches_decides() -> None:
     rules = [
         rule(name="a", match=Match(workflow="billing-*")),
