@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final
 from schemas.dead_letters import DeadLetter
 from schemas.topics import DEAD_LETTER_REPLAYS
 from service.dead_letters.lookout import Lookout, Seen
-from service.dead_letters.mend import REPLAYABLE, Mended
+from service.dead_letters.mend import Mended
+from service.dead_letters.reading import REPLAYABLE
 from service.dead_letters.selection import Selection
 from service.dead_letters.settle import Decision, Mending, Settler, Verdict, headers_of, mark_of
 from service.runtime.clock import SystemClock
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
     from service.kafka.replays import Replay
 
 _BATCH: Final = 100
-"""Letters settled in one transaction."""
+"""Letters settled in one transaction …"""
+_RECORDS: Final = 1_000
+"""… or records that it publishes, if these are more: a foreign record may hold many events."""
 
 Tell = Callable[[Decision], None]
 
@@ -116,7 +119,7 @@ async def replay(wish: Wish, tell: Tell, note: Callable[[str], None]) -> tuple[C
         batch: list[Decision] = []
         async for decision in _decisions(wish, settler, survey):
             batch.append(decision)
-            if len(batch) == _BATCH:
+            if len(batch) == _BATCH or sum(len(each.publish) for each in batch) >= _RECORDS:
                 await _carry_out(wish, writer, batch, told, tell)
                 batch = []
         await _carry_out(wish, writer, batch, told, tell)
@@ -134,12 +137,12 @@ async def _survey(wish: Wish) -> Survey:
         found.chosen.add(str(letter.origin))
         mended = mending.mend(letter)
         if topic is not None and isinstance(mended, Mended):
-            found.ids.add((topic, mended.record_id))
+            found.ids.update((topic, one) for one, _ in mended.records)
     async for decision in _decisions(wish, Settler(mending, {}, again=wish.again), found, limited=False):
         origin = decision.letter.origin
         topic = mending.topic(origin)
         if decision.verdict is Verdict.PUBLISH and decision.mended is not None and topic is not None:
-            found.wanted.add((topic, decision.mended.record_id))
+            found.wanted.update((topic, one) for one, _ in decision.mended.records)
             place, start = (origin.topic, origin.partition), max(origin.offset - wish.dedup_offsets, 0)
             found.starts[place] = min(found.starts.get(place, start), start)
     return found
@@ -148,7 +151,8 @@ async def _survey(wish: Wish) -> Survey:
 async def _look(wish: Wish, survey: Survey, note: Callable[[str], None]) -> Mapping[tuple[str, str], str]:
     from service.kafka.replays import since
 
-    lookout = Lookout(survey.wanted, survey.refused, wish.mending.future_allowance_s)
+    check = wish.mending.check
+    lookout = Lookout(survey.wanted, survey.refused, check.future_allowance_s, check.default)
     if not wish.look or not survey.starts:
         return lookout.counted
     for topic, partition in sorted(survey.starts):
@@ -159,9 +163,8 @@ async def _look(wish: Wish, survey: Survey, note: Callable[[str], None]) -> Mapp
     async with aclosing(since(wish.kafka, survey.starts)) as batches:
         async for records in batches:
             for record in records:
-                lookout.see(
-                    Seen(names[record.topic], record.partition, record.offset, record.timestamp, record.value)
-                )
+                place = names[record.topic], record.partition, record.offset
+                lookout.see(Seen(*place, record.timestamp, record.value, record.headers))
     return lookout.counted
 
 
@@ -196,12 +199,11 @@ async def _carry_out(
     at, replays = SystemClock().now(), wish.kafka.topic(DEAD_LETTER_REPLAYS)
     writes = []
     for decision in batch:
-        letter, mended = decision.letter, decision.mended
-        if decision.verdict is Verdict.PUBLISH and mended is not None:
-            # To where it came from: the same key may lie elsewhere by another client's partitioner, and
-            # duplicates are found within one partition only.
-            origin = letter.origin
-            writes.append(Write(origin.topic, letter.key, mended.value, origin.partition, headers_of(letter)))
+        letter = decision.letter
+        # To where it came from: the same key may lie elsewhere by another client's partitioner, and
+        # duplicates are found within one partition only.
+        topic, partition, headers = letter.origin.topic, letter.origin.partition, headers_of(decision)
+        writes += [Write(topic, letter.key, value, partition, headers) for value in decision.publish]
         if decision.verdict in (Verdict.PUBLISH, Verdict.COUNTED):
             writes.append(Write(replays, letter.record_key, mark_of(decision, at, wish.by).to_json()))
     if writes:

@@ -12,10 +12,11 @@ from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.decode import parse_object
 from schemas.reasons import Refused
 from service.commands.invocation import printable
+from service.dead_letters.mend import LARGEST
+from service.ingest.adapters import MAX_DEPTH
 
 _HEX_COLUMNS: Final = 16
 _DETAIL_CHARS: Final = 120
-_LARGEST: Final = 1_000_000
 
 
 def row(letter: DeadLetter, mark: DeadLetterReplay | None) -> str:
@@ -69,7 +70,9 @@ def value_lines(value: bytes | None) -> list[str]:
         return ["value    (none)"]
     head = f"value    {len(value):,} bytes"
     try:
-        laid_out = json.dumps(parse_object(value, max_bytes=_LARGEST), indent=2, ensure_ascii=False)
+        laid_out = json.dumps(
+            parse_object(value, max_bytes=LARGEST, max_depth=MAX_DEPTH), indent=2, ensure_ascii=False
+        )
     except Refused:
         pass
     else:

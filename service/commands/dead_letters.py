@@ -22,7 +22,7 @@ from service.commands.dead_letter_replay import replay as carry_out
 from service.commands.invocation import Invocation, fail, invocation, printable
 from service.commands.lines import Source
 from service.dead_letters.exchange import document, parse_line
-from service.dead_letters.mend import Edit, parse_set, parse_unset
+from service.dead_letters.mend import Check, Edit, parse_set, parse_unset
 from service.dead_letters.selection import Selection, parse_instant, parse_origin, physical
 from service.dead_letters.settle import Decision, Mending, Verdict
 from service.errors import InvalidInput
@@ -187,12 +187,11 @@ def replay(
         selection=wanted,
         mending=Mending(
             prefix=kafka.topic_prefix,
-            now=SystemClock().now(),
-            future_allowance_s=ingest.future_allowance_s,
+            check=Check(SystemClock().now(), ingest.future_allowance_s, ingest.adapter),
             edits=_edits(puts or (), takes or ()),
             replacements={} if source is None else now.run(_replacements(source, kafka.topic_prefix)),
         ),
-        dedup_offsets=ingest.dedup_offsets,
+        dedup_offsets=ingest.dedup_offsets * 2,  # an id may be remembered for somewhat longer than that
         again=again,
         look=look,
         dry_run=dry_run,

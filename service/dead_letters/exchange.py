@@ -16,6 +16,7 @@ from schemas.reasons import Refused
 from service.dead_letters.mend import LARGEST, unique
 from service.dead_letters.selection import gateway_of, parse_origin
 from service.errors import InvalidInput
+from service.ingest.adapters import MAX_DEPTH
 
 
 class Line(NamedTuple):
@@ -48,7 +49,7 @@ def value_fields(value: bytes | None) -> dict[str, Any]:
     if value is None:
         return {}
     try:
-        parse_object(value, max_bytes=LARGEST)
+        parse_object(value, max_bytes=LARGEST, max_depth=MAX_DEPTH)
     except Refused:
         pass
     else:

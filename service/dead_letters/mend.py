@@ -10,17 +10,12 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, NoReturn
 
-from schemas.decode import decode, parse_object
+from schemas.decode import parse_object
 from schemas.events import CostEvent, Outcome
 from schemas.reasons import Reason, Refused
-from schemas.topics import COST_EVENTS, OUTCOMES, Topic
+from service.dead_letters.reading import Headers, held, id_of
 from service.errors import InvalidInput
-
-REPLAYABLE: Final[dict[str, tuple[Topic, type[CostEvent | Outcome]]]] = {
-    COST_EVENTS.name: (COST_EVENTS, CostEvent),
-    OUTCOMES.name: (OUTCOMES, Outcome),
-}
-"""Topics whose dead letters can be published again, and what must come of them."""
+from service.ingest.adapters import MAX_DEPTH, NATIVE
 
 _PARTS: Final = re.compile(r"(?:[^.\\]|\\.)+", re.DOTALL)
 _BOM: Final = b"\xef\xbb\xbf"
@@ -44,19 +39,24 @@ class Edit:
 
 
 class Mended(NamedTuple):
-    """A value as it will be published.
+    """What will be published in place of a refused value.
 
     Attributes
     ----------
-    record_id : str
-        `event_id` or `outcome_id`.
+    records : tuple of (id, bytes)
+        One of the wire format, its bytes as they were mended; or what an adapter made of a foreign record.
     content : str
-        SHA-256 of the record in its canonical form: what is written differently but says the same is the same.
+        SHA-256 of the records in their canonical form: what is written differently but says the same is the same.
     """
 
-    value: bytes
-    record_id: str
+    records: tuple[tuple[str, bytes], ...]
     content: str
+    foreign: bool = False
+
+    @property
+    def record_id(self) -> str:
+        """The first one's."""
+        return self.records[0][0]
 
 
 def parse_set(text: str) -> Edit:
@@ -112,7 +112,7 @@ def edited(value: bytes, edits: Sequence[Edit]) -> bytes:
 
 def _generously(value: bytes) -> dict[str, Any]:
     try:
-        return parse_object(value, max_bytes=LARGEST)
+        return parse_object(value, max_bytes=LARGEST, max_depth=MAX_DEPTH)
     except Refused as strict:
         if strict.reason is not Reason.INVALID_JSON:
             raise
@@ -164,27 +164,52 @@ def _index(here: Any, part: str, path: Sequence[str]) -> int:
     return int(part)
 
 
-def mend(topic: str, value: bytes, edits: Sequence[Edit], now: datetime, future_allowance_s: float) -> Mended:
-    """The value with the edits made, checked as ingest will check it when it is published now.
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What ingest would ask of a record that is published now.
 
-    Parameters
+    Attributes
     ----------
-    topic : str
-        The contract's name, one of `REPLAYABLE`.
-
-    Raises
-    ------
-    Refused
+    default : str
+        Format of cost events whose headers name none.
     """
-    value = edited(value, edits)
-    record = decode(REPLAYABLE[topic][1], value)
-    if record.occurred_at > now + timedelta(seconds=future_allowance_s):
-        raise Refused(
-            Reason.IN_THE_FUTURE, f"later than now by more than {future_allowance_s:g} s", "occurred_at"
-        )
-    return Mended(value, id_of(record), sha256(record.to_json()).hexdigest())
 
+    now: datetime
+    future_allowance_s: float
+    default: str = NATIVE
 
-def id_of(record: CostEvent | Outcome) -> str:
-    """What makes a record the same one again."""
-    return record.event_id if isinstance(record, CostEvent) else record.outcome_id
+    def read(self, topic: str, value: bytes, headers: Headers = ()) -> Mended:
+        """The records that a value holds. One of the wire format may also stand where a foreign one was refused.
+
+        Parameters
+        ----------
+        topic : str
+            The contract's name, one of `REPLAYABLE`.
+
+        Raises
+        ------
+        Refused
+        """
+        try:
+            records, foreign = held(topic, value, headers, self.default)
+        except Refused as refused:
+            try:
+                records, foreign = held(topic, value, (), NATIVE)
+            except Refused:
+                raise refused from None
+            return self._mended(records, [value], foreign=True)
+        return self._mended(records, [r.to_json() for r in records] if foreign else [value], foreign=foreign)
+
+    def _mended(
+        self, records: Sequence[CostEvent | Outcome], values: Sequence[bytes], *, foreign: bool
+    ) -> Mended:
+        latest = self.now + timedelta(seconds=self.future_allowance_s)
+        if any(record.occurred_at > latest for record in records):
+            raise Refused(
+                Reason.IN_THE_FUTURE,
+                f"later than now by more than {self.future_allowance_s:g} s",
+                "occurred_at",
+            )
+        content = sha256(b"\n".join(record.to_json() for record in records)).hexdigest()
+        ids = [id_of(record) for record in records]
+        return Mended(tuple(zip(ids, values, strict=True)), content, foreign)

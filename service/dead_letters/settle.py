@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 
 from schemas.dead_letters import DeadLetter, DeadLetterReplay, Origin
 from schemas.reasons import Reason, Refused
-from service.dead_letters.mend import REPLAYABLE, Edit, Mended, mend
+from service.dead_letters.mend import Check, Edit, Mended, edited
+from service.dead_letters.reading import REPLAYABLE, as_native
 
 REPLAY_OF: Final = "tidegate-replay-of"
 """Header of a record that was published again: the origin of its dead letter."""
@@ -34,13 +35,21 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A verdict and what it rests on. `why` is one sentence for people."""
+    """A verdict and what it rests on.
+
+    Attributes
+    ----------
+    why : str
+        A few words for people.
+    publish : tuple of bytes
+        Values of the records that are published. Not those of a foreign record that are counted already.
+    """
 
     letter: DeadLetter
     verdict: Verdict
     why: str = ""
     mended: Mended | None = None
-    refused: Refused | None = None
+    publish: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +65,7 @@ class Mending:
     """
 
     prefix: str
-    now: datetime
-    future_allowance_s: float
+    check: Check
     edits: Sequence[Edit] = ()
     replacements: Mapping[str, bytes] = field(default_factory=dict)
 
@@ -78,7 +86,8 @@ class Mending:
                 Reason.EMPTY, "its value is only at the origin" if lost else "there is no value to mend"
             )
         try:
-            return mend(topic, value, self.edits, self.now, self.future_allowance_s)
+            headers = [(header.key, header.value) for header in letter.headers]
+            return self.check.read(topic, edited(value, self.edits), headers)
         except Refused as refused:
             return refused
 
@@ -126,7 +135,7 @@ class Settler:
         if mended is None or topic is None:
             return Decision(letter, Verdict.FOREIGN, f"only {' and '.join(REPLAYABLE)} can be replayed")
         if isinstance(mended, Refused):
-            return Decision(letter, Verdict.REFUSED, f"{mended.reason.value}: {mended}", refused=mended)
+            return Decision(letter, Verdict.REFUSED, f"{mended.reason.value}: {mended}")
         origin, digest = str(letter.origin), letter.digest
         mark = self._settled.get(origin)
         if mark is not None and mark.letter == digest:
@@ -135,15 +144,19 @@ class Settler:
             if not self._again:
                 why = f"{mark.outcome} before as {mark.record_id}, with other content"
                 return Decision(letter, Verdict.CONFLICT, why, mended)
-        which = topic, mended.record_id
-        if (where := self._known.get(which)) is not None:
+        left = {one: value for one, value in mended.records if (topic, one) not in self._known}
+        if not left:
+            where = self._known[topic, mended.record_id]
             self._settled[origin] = _Settled(digest, mended.content, "counted", mended.record_id)
             return Decision(
                 letter, Verdict.COUNTED, f"{mended.record_id} is counted already: {where}", mended
             )
-        self._known[which] = f"replayed from {origin}"
+        self._known |= {(topic, one): f"replayed from {origin}" for one in left}
         self._settled[origin] = _Settled(digest, mended.content, "published", mended.record_id)
-        return Decision(letter, Verdict.PUBLISH, f"as {mended.record_id}", mended)
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        counted = len(mended.records) - len(left)
+        why = f"as {next(iter(left))}{more}{f'; {counted} are counted already' if counted else ''}"
+        return Decision(letter, Verdict.PUBLISH, why, mended, tuple(left.values()))
 
 
 def mark_of(decision: Decision, at: datetime, by: str | None) -> DeadLetterReplay:
@@ -161,7 +174,10 @@ def mark_of(decision: Decision, at: datetime, by: str | None) -> DeadLetterRepla
     )
 
 
-def headers_of(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
+def headers_of(decision: Decision) -> list[tuple[str, bytes | None]]:
     """The original headers and where the letter came from; not where that itself had been replayed from."""
+    letter, mended = decision.letter, decision.mended
     kept = [(header.key, header.value) for header in letter.headers if header.key != REPLAY_OF]
+    if mended is not None and mended.foreign:
+        kept = as_native(kept)
     return [*kept, (REPLAY_OF, letter.record_key)]

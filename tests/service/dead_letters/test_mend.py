@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,12 +12,16 @@ from hypothesis import strategies as st
 from schemas.decode import decode
 from schemas.events import CostEvent
 from schemas.reasons import Reason, Refused
-from service.dead_letters.mend import Edit, edited, mend, parse_set, parse_unset
+from service.dead_letters.mend import Check, Edit, Mended, edited, parse_set, parse_unset
 from service.errors import InvalidInput
 from tests.fuzz.corpus import mutated
 from tests.service.dead_letters.letters import AT_S, event
 
-NOW = datetime.fromtimestamp(AT_S, UTC)
+CHECK = Check(datetime.fromtimestamp(AT_S, UTC), 300.0)
+
+
+def mend(topic: str, value: bytes, edits: Sequence[Edit] = (), check: Check = CHECK) -> Mended:
+    return check.read(topic, edited(value, edits))
 
 
 def changed(value: bytes, *edits: Edit) -> Any:
@@ -76,29 +81,29 @@ def test_what_only_a_generous_reader_takes_can_be_mended() -> None:
 
 
 def test_what_is_mended_is_checked_as_ingest_will() -> None:
-    good = mend("cost-events", event(cost_usd=-1), [parse_set("cost_usd=1")], NOW, 300.0)
+    good = mend("cost-events", event(cost_usd=-1), [parse_set("cost_usd=1")])
     assert good.record_id == "e-1"
-    assert decode(CostEvent, good.value).cost_usd == 1
+    assert decode(CostEvent, good.records[0][1]).cost_usd == 1
     with pytest.raises(Refused) as caught:
-        mend("cost-events", event(cost_usd=-1), [], NOW, 300.0)
+        mend("cost-events", event(cost_usd=-1))
     assert caught.value.reason is Reason.NEGATIVE
     with pytest.raises(Refused) as caught:
-        mend("cost-events", event(occurred_at=AT_S + 301), [], NOW, 300.0)
+        mend("cost-events", event(occurred_at=AT_S + 301))
     assert caught.value.reason is Reason.IN_THE_FUTURE
-    assert mend("cost-events", event(occurred_at=AT_S + 299), [], NOW, 300.0)
+    assert mend("cost-events", event(occurred_at=AT_S + 299))
 
 
 def test_what_says_the_same_has_the_same_content() -> None:
-    one = mend("cost-events", event(), [], NOW, 300.0)
-    other = mend("cost-events", event(later="ignored").replace(b":", b" : "), [], NOW, 300.0)
-    assert one.value != other.value
+    one = mend("cost-events", event())
+    other = mend("cost-events", event(later="ignored").replace(b":", b" : "))
+    assert one.records != other.records
     assert one.content == other.content
-    assert one.content != mend("cost-events", event(cost_usd="0.26"), [], NOW, 300.0).content
+    assert one.content != mend("cost-events", event(cost_usd="0.26")).content
 
 
 def test_an_outcome_is_known_by_its_own_id() -> None:
     value = b'{"outcome_id":"o","occurred_at":1,"trace_id":"t","kind":"k"}'
-    assert mend("outcomes", value, [], NOW, 300.0).record_id == "o"
+    assert mend("outcomes", value).record_id == "o"
 
 
 edits = st.lists(
@@ -120,7 +125,7 @@ edits = st.lists(
 def test_whatever_was_refused_is_mended_or_refused_again(seed: int, some: list[Edit]) -> None:
     for value in mutated(20, seed):
         try:
-            result = mend("cost-events", value, some, NOW, 1e6)
+            result = mend("cost-events", value, some, Check(CHECK.now, 1e6))
         except Refused:
             continue
-        assert decode(CostEvent, result.value).event_id == result.record_id
+        assert decode(CostEvent, result.records[0][1]).event_id == result.record_id

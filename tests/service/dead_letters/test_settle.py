@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.decode import decode
 from schemas.events import CostEvent
-from service.dead_letters.mend import Edit, parse_set
+from service.dead_letters.mend import Check, Edit, Mended, parse_set
 from service.dead_letters.settle import REPLAY_OF, Mending, Settler, Verdict, headers_of, mark_of
 from tests.service.dead_letters.letters import AT_S, PREFIX, event, letter
 
@@ -23,7 +23,7 @@ CHEAP, DEAR = parse_set('cost_usd="1"'), parse_set('cost_usd="2"')
 
 
 def mending(*edits: Edit, **more: Any) -> Mending:
-    return Mending(PREFIX, NOW, 300.0, edits, **more)
+    return Mending(PREFIX, Check(NOW, 300.0), edits, **more)
 
 
 def settled(
@@ -37,15 +37,16 @@ def settled(
     """Verdicts, new marks, and what is published."""
     settler = Settler(how, counted or {}, again=again)
     settler.learn(marks)
-    verdicts, made, published = [], [], []
+    verdicts: list[Verdict] = []
+    made: list[DeadLetterReplay] = []
+    published: list[bytes] = []
     for one in letters:
         decision = settler.decide(one)
         verdicts.append(decision.verdict)
         if decision.verdict in (Verdict.PUBLISH, Verdict.COUNTED):
             made.append(mark_of(decision, NOW, "ada"))
-        if decision.verdict is Verdict.PUBLISH:
-            assert decision.mended is not None
-            published.append(decision.mended.value)
+        assert bool(decision.publish) == (decision.verdict is Verdict.PUBLISH)
+        published += decision.publish
     return verdicts, made, published
 
 
@@ -117,7 +118,8 @@ def test_a_value_that_was_not_kept_can_only_be_replaced() -> None:
 
 def test_headers_are_kept_and_the_last_origin_is_added() -> None:
     came = letter(b"{", headers=[("a", b"\xff"), ("a", None), (REPLAY_OF, b"t.cost-events/0/1")])
-    assert headers_of(came) == [("a", b"\xff"), ("a", None), (REPLAY_OF, b"t.cost-events/2/7")]
+    (decision,) = [Settler(mending(), {}).decide(came)]
+    assert headers_of(decision) == [("a", b"\xff"), ("a", None), (REPLAY_OF, b"t.cost-events/2/7")]
 
 
 ids = st.sampled_from(["a", "b", "c"])
@@ -147,5 +149,5 @@ def test_replays_that_die_anywhere_and_are_repeated_publish_each_id_once(
 
 def edited_value(one: DeadLetter) -> bytes:
     mended = mending(CHEAP).mend(one)
-    assert isinstance(mended, tuple)
-    return mended.value
+    assert isinstance(mended, Mended)
+    return mended.records[0][1]
