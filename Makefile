@@ -40,7 +40,14 @@ lint: setup ## ruff, mypy --strict and import-linter only
 bench-replay: setup ## A million events through replay, twice: same bytes, and how fast
 	$(BIN)/python -m benchmarks.replay
 
-bench-ingest: setup ## Ingest side by side with a bare loop, on one filled topic; BENCH_ARGS="--events 500000 --only tidegate,limit"
+RIVALS := .cache/bench-venv
+$(RIVALS)/.ready: benchmarks/rivals/requirements.lock
+	@echo "==> Making the rivals' environment in $(RIVALS)"
+	@test -x $(RIVALS)/bin/python || $(PYTHON) -m venv $(RIVALS)
+	@$(RIVALS)/bin/pip install --disable-pip-version-check -q --require-hashes -r $<
+	@touch $@
+
+bench-ingest: setup $(RIVALS)/.ready ## Ingest side by side with others on one topic; BENCH_ARGS="--events 500000 --only tidegate,limit"
 	$(BIN)/python -m benchmarks.ingest $(BENCH_ARGS)
 
 fuzz: setup ## A million hostile messages, guided fuzzing, the property tests with many more examples (an hour or so)
@@ -58,6 +65,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 lock: setup ## Write the lock files again from pyproject.toml: for work, for the image, to build the wheel, to fuzz
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock
 	$(LOCK) --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
+	$(LOCK) benchmarks/rivals/requirements.txt -o benchmarks/rivals/requirements.lock
 	echo hatchling | $(LOCK) --constraint requirements.lock - -o requirements-build.lock
 	echo 'atheris>=3,<3.1' | $(LOCK) - -o requirements-fuzz.lock
 

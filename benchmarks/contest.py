@@ -157,9 +157,10 @@ def run_reporting(
     process = _Process(name, command, folder, {**_broker(filled), **(environ or {})})
     try:
         status = process.wait(timeout_s)
-        if status or not process.said:
+        reports = [line for line in process.said if line.startswith("{")]
+        if status or not reports:
             raise RunFailed(f"{name} ended with status {status}\n{process.tail()}")
-        report = json.loads(process.said[-1])
+        report = json.loads(reports[-1])
     finally:
         process.kill()
     seconds = report["ended"] - report["began"]
@@ -273,10 +274,10 @@ async def _verify(
         rollup_bytes += len(record.value)
     async for record in read_from(settings, letters_topic, starts[letters_topic]):
         reasons[orjson.loads(record.value)["reason"]] += 1
-    _same("tidegate: calls by workflow and window", calls, expected.calls)
-    _same("tidegate: nano-dollars by workflow and window", nanos, expected.nanos)
-    _same("tidegate: dead letters by reason", reasons, expected.bad)
-    _same(
+    same("tidegate: calls by workflow and window", calls, expected.calls)
+    same("tidegate: nano-dollars by workflow and window", nanos, expected.nanos)
+    same("tidegate: dead letters by reason", reasons, expected.bad)
+    same(
         "tidegate: its counters",
         Counter({name: counted[name] for name in ("events", "duplicates", "dead_letters", "unpriced_calls")}),
         Counter(
@@ -295,17 +296,11 @@ async def _verify(
     }
 
 
-def _same(what: str, found: Mapping[Any, int], expected: Mapping[Any, int]) -> None:
+def same(what: str, found: Mapping[Any, int], expected: Mapping[Any, int]) -> None:
+    """Compare numbers by key; a missing one is 0. Raises RunFailed with a few that differ."""
     wrong = [key for key in found.keys() | expected.keys() if found.get(key, 0) != expected.get(key, 0)]
     if wrong:
         some = ", ".join(
             f"{key}: {found.get(key, 0)} for {expected.get(key, 0)}" for key in sorted(wrong)[:5]
         )
         raise RunFailed(f"{what}: {len(wrong)} are not as expected ({some})")
-
-
-def same_sums(
-    what: str, found: Mapping[tuple[str, int], int], expected: Mapping[tuple[str, int], int]
-) -> None:
-    """Compare sums of money, to the nano-dollar; a window without money may be missing. Raises RunFailed."""
-    _same(what, found, expected)

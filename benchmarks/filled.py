@@ -14,11 +14,12 @@ from typing import Any, Final
 
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import NewTopic
 
 from benchmarks.traffic import Expected, Spec, Traffic
 from schemas.topics import COST_EVENTS
 from service.kafka.admin import create_topics
-from service.kafka.clients import consumer, producer, require_topics, started
+from service.kafka.clients import admin_client, consumer, producer, require_topics, started
 from service.kafka.embedded.apache import ApacheKafka
 from service.settings import Settings
 
@@ -114,6 +115,15 @@ async def _some_done(waiting: set[asyncio.Future[Any]]) -> set[asyncio.Future[An
     for one in done:
         one.result()
     return left
+
+
+async def create(settings: Settings, topic: str, partitions: int) -> None:
+    """A topic for the output of one run."""
+    async with started(admin_client(settings.kafka), settings.kafka) as admin:
+        answer = await admin.create_topics([NewTopic(topic, partitions, 1)])
+        for name, code, message in answer.topic_errors:
+            if code:
+                raise SystemExit(f"cannot create {name}: {message}")
 
 
 async def end_offsets(settings: Settings, topic: str) -> dict[int, int]:

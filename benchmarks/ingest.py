@@ -16,9 +16,10 @@ from typing import Any, Final
 from benchmarks.contest import Run, RunFailed, run_limit, run_tidegate
 from benchmarks.cores import machine, stay_with_the_broker
 from benchmarks.filled import FilledTopic, filled_topic
+from benchmarks.rival import RIVALS, run_rival
 from benchmarks.traffic import Spec
 
-CONTESTANTS: Final = ("tidegate", "limit")
+CONTESTANTS: Final = ("tidegate", "limit", *RIVALS)
 
 
 def main() -> int:
@@ -62,7 +63,7 @@ def main() -> int:
 def _run(name: str, filled: FilledTopic, folder: Path) -> Run:
     if name == "tidegate":
         return run_tidegate(filled, folder)
-    return run_limit(filled, folder)
+    return run_limit(filled, folder) if name == "limit" else run_rival(name, filled, folder)
 
 
 def _row(run: Run) -> str:

@@ -20,6 +20,7 @@ START_MS: Final = 1_769_817_600_000  # 2026-01-31T00:00:00Z
 WINDOW_MS: Final = 10_000
 LATE_MS: Final = (6_000, 25_000)
 """How far a late event lies behind the newest one: always behind the watermark, which is 5 s behind."""
+CLOSING: Final = "closing"
 CLOSING_MS: Final = 120_000
 _CHUNK: Final = 10_000
 _RECENT: Final = 8_192
@@ -242,7 +243,7 @@ class Traffic:
         waiting = set(range(self.spec.partitions))
         n = self.spec.workflows
         while waiting:
-            workflow = _workflow(n, self.spec, "closing")
+            workflow = _workflow(n, self.spec, CLOSING)
             n += 1
             if workflow.partition not in waiting:
                 continue
@@ -271,9 +272,7 @@ def _workflow(n: int, spec: Spec, name: str = "workflow") -> _Workflow:
         f'"feature":"feature-{n % 211}","api_key":"key-{n % 97:02x}","environment":"production",'
         f'"gateway":"litellm-{n % 12}",'
     )
-    priced = (
-        "string" if name.startswith("closing") else ("string", "string", "number", "string", "not")[n % 5]
-    )
+    priced = "string" if name.startswith(CLOSING) else ("string", "string", "number", "string", "not")[n % 5]
     return _Workflow(
         name,
         name.encode(),
