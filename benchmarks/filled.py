@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import tempfile
 import time
@@ -64,6 +65,7 @@ def filled_topic(spec: Spec, folder: Path | None) -> Iterator[FilledTopic]:
         Keeps the broker's data: if it was filled from the same spec before, that is used again. None: a
         temporary one.
     """
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of every retry; errors are raised
     with tempfile.TemporaryDirectory(prefix="tidegate-bench-") as scratch:
         home = (folder or Path(scratch)).resolve()
         home.mkdir(parents=True, exist_ok=True)
