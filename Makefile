@@ -52,6 +52,7 @@ bench-ingest: setup $(RIVALS)/.ready ## Ingest side by side with others on one t
 
 fuzz: setup ## A million hostile messages, guided fuzzing, the property tests with many more examples (an hour or so)
 	$(BIN)/python -m tests.fuzz --messages $(FUZZ_MESSAGES)
+	$(BIN)/python -m tests.fuzz --messages $$(( $(FUZZ_MESSAGES) / 10 )) --foreign
 	@$(BIN)/python -c 'import atheris' 2>/dev/null \
 	  || $(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements-fuzz.lock \
 	  || echo "==> No Atheris for this platform: no guided fuzzing"

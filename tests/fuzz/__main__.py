@@ -8,6 +8,7 @@ from pathlib import Path
 
 import orjson
 
+from tests.fuzz import foreign
 from tests.fuzz.corpus import mutated
 from tests.fuzz.harness import Harness, Mismatch, Totals
 
@@ -20,7 +21,12 @@ def main() -> int:
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, default=Path(".cache/fuzz"), help="where a bad batch is written")
+    parser.add_argument("--foreign", action="store_true", help="foreign records, through their adapters")
     given = parser.parse_args()
+    if given.foreign:
+        outcomes = foreign.run(given.messages, given.seed)
+        sys.stdout.buffer.write(orjson.dumps({"foreign": given.messages, **outcomes}) + b"\n")
+        return 0
     harness = Harness(given.seed)
     told = 0
 

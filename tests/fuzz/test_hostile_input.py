@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from schemas.reasons import Reason
+from tests.fuzz import foreign
 from tests.fuzz.alone import account_for
 from tests.fuzz.corpus import mutated
 from tests.fuzz.guided import SEEDS
@@ -48,6 +49,15 @@ def test_what_guided_fuzzing_found_worth_keeping_is_accounted_for() -> None:
             account_for(seed.read_bytes())
         except Exception as error:
             raise AssertionError(f"{seed.name}: {error!r}") from error
+
+
+def test_hostile_foreign_records_are_accounted_for() -> None:
+    outcomes = foreign.run(4_000, 1)
+    assert (
+        min(outcomes["events"], outcomes["duplicates"], outcomes["wrong_type"], outcomes["invalid_json"])
+        > 100
+    )
+    assert len(outcomes) > 15
 
 
 @pytest.mark.skipif(find_spec("atheris") is None, reason="Atheris is not installed; `make fuzz` does that")
