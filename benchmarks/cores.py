@@ -24,9 +24,9 @@ def stay_with_the_broker() -> None:
     os.sched_setaffinity(0, {BROKER_CORE})
 
 
-def pinned(command: list[str]) -> list[str]:
-    """The command, on the core of those who are measured."""
-    return ["taskset", "-c", str(CONSUMER_CORE), *command]
+def pinned(command: list[str], core: int) -> list[str]:
+    """The command, on one core."""
+    return ["taskset", "-c", str(core), *command]
 
 
 def cpu_seconds(pid: int) -> float:

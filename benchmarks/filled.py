@@ -86,6 +86,16 @@ def filled_topic(spec: Spec, folder: Path | None) -> Iterator[FilledTopic]:
             yield FilledTopic(broker, settings, spec, known, ends)
 
 
+@contextmanager
+def empty_topics() -> Iterator[Settings]:
+    """Apache Kafka with the topics of a new installation; its data is thrown away in the end."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    with ApacheKafka() as broker:
+        settings = Settings.model_validate({"kafka": {"bootstrap_servers": broker.bootstrap}})
+        asyncio.run(create_topics(settings))
+        yield settings
+
+
 async def _fill(settings: Settings, traffic: Traffic) -> None:
     topic = settings.kafka.topic(COST_EVENTS)
     began = time.monotonic()

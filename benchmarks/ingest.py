@@ -8,14 +8,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.contest import Run, RunFailed, run_limit, run_tidegate
+from benchmarks.contest import Run, run_limit, run_tidegate
 from benchmarks.cores import machine, stay_with_the_broker
 from benchmarks.filled import FilledTopic, filled_topic
+from benchmarks.process import RunFailed
 from benchmarks.rival import RIVALS, run_rival
 from benchmarks.traffic import Spec
 
@@ -41,13 +41,10 @@ def main() -> int:
     spec = Spec(options.events, rate=options.rate)
     runs: dict[str, Run] = {}
     failures: list[str] = []
-    with (
-        tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder,
-        filled_topic(spec, options.reuse) as filled,
-    ):
+    with filled_topic(spec, options.reuse) as filled:
         for name in names:
             try:
-                run = _run(name, filled, Path(folder))
+                run = _run(name, filled)
             except RunFailed as failure:
                 failures.append(str(failure))
                 sys.stderr.write(f"{failure}\n")
@@ -60,10 +57,10 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def _run(name: str, filled: FilledTopic, folder: Path) -> Run:
+def _run(name: str, filled: FilledTopic) -> Run:
     if name == "tidegate":
-        return run_tidegate(filled, folder)
-    return run_limit(filled, folder) if name == "limit" else run_rival(name, filled, folder)
+        return run_tidegate(filled)
+    return run_limit(filled) if name == "limit" else run_rival(name, filled)
 
 
 def _row(run: Run) -> str:

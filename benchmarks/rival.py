@@ -7,13 +7,13 @@ import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import orjson
 
-from benchmarks.contest import ROOT, Run, RunFailed, Sums, run_reporting, same
+from benchmarks.contest import Run, Sums, run_reporting, same
 from benchmarks.filled import FilledTopic, create, end_offsets, read_from
+from benchmarks.process import ROOT, RunFailed
 from benchmarks.traffic import CLOSING, WINDOW_MS
 
 PYTHON: Final = ROOT / ".cache" / "bench-venv" / "bin" / "python"
@@ -47,7 +47,7 @@ RIVALS: Final = {
 }
 
 
-def run_rival(name: str, filled: FilledTopic, folder: Path) -> Run:
+def run_rival(name: str, filled: FilledTopic) -> Run:
     """One run; its sums must be those expected of it, to the nano-dollar.
 
     Raises
@@ -64,7 +64,6 @@ def run_rival(name: str, filled: FilledTopic, folder: Path) -> Run:
         name,
         [str(PYTHON), "-m", f"benchmarks.rivals.{name}_sum", *RIVALS[name].arguments],
         filled,
-        folder,
         _TIMEOUT_S,
         {
             "BENCH_TOPIC": filled.topic,

@@ -85,6 +85,10 @@ class Refused(Exception):
         self.detail = detail if len(detail) <= MAX_DETAIL else detail[: MAX_DETAIL - 1] + "…"
         super().__init__(f"{self.path}: {self.detail}" if path else self.detail)
 
+    def at_rest(self) -> Refused:
+        """The same to be kept: an exception that was raised holds on to every frame it came through."""
+        return Refused(self.reason, self.detail, self.path)
+
 
 _BY_PYDANTIC_TYPE: Final = {
     "missing": Reason.MISSING_FIELD,

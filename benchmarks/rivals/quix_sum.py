@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from typing import Any
 
@@ -56,7 +55,7 @@ with tempfile.TemporaryDirectory(prefix="bench-quix-") as state:
         on_consumer_error=skip,
         on_message_processed=processed,
         state_dir=state,
-        commit_interval=float(os.environ.get("QUIX_COMMIT", "5")),
+        commit_interval=60.0,
         producer_extra_config={"compression.type": "lz4", "linger.ms": 20},
         loglevel="WARNING",
     )

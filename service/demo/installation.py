@@ -18,6 +18,7 @@ from service.errors import RoleDied
 from service.kafka.admin import create_topics
 from service.kafka.config_topic import publish
 from service.kafka.embedded.broker import free_port
+from service.kafka.embedded.topics import create_state_topic
 from service.rules.config import control_key
 from service.settings import ROLES, Role, Settings
 
@@ -86,6 +87,7 @@ class Installation:
 
     async def prepare(self) -> int:
         """Topics and config records. Returns the number of topics. Raises BrokerUnavailable."""
+        await create_state_topic(self.settings)
         topics = await create_topics(self.settings)
         records = {control_key(record): record.to_json() for record in control_records()}
         await publish(self.settings.kafka, records)

@@ -10,6 +10,7 @@ from schemas.topics import COST_EVENTS, DEAD_LETTERS, ROLLUPS
 from service.ingest.intake import Intake
 from service.ingest.price import Pricer
 from service.kafka import KafkaError, consumer, require_topics, started, unavailable
+from service.kafka.clients import MAX_RECORD_BYTES
 from service.kafka.config_view import ConfigView
 from service.kafka.lane import pass_over_fences
 from service.runtime.clock import Clock, SystemClock
@@ -47,7 +48,10 @@ async def run(
         )
         reader = await stack.enter_async_context(
             started(
-                consumer(kafka, group_id=settings.ingest.group_id),
+                # Compressed, a megabyte is some 10,000 events, and each partition has one more on its way.
+                consumer(
+                    kafka, group_id=settings.ingest.group_id, max_partition_fetch_bytes=MAX_RECORD_BYTES
+                ),
                 kafka,
             )
         )

@@ -26,6 +26,8 @@ from service.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _POLL_MS: Final = 100
+_POLL_RECORDS: Final = 10_000
+"""What is polled at once is in memory at once: several times the bytes on the wire."""
 _REOPEN_S: Final = 1.0
 
 
@@ -205,9 +207,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             await asyncio.wait([*waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
             return {}
         polling = asyncio.create_task(
-            self._poller.poll(
-                positions, timeout_ms=_POLL_MS, max_records=self._settings.ingest.max_batch_records
-            )
+            self._poller.poll(positions, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
         )
         await asyncio.wait({polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not polling.done():

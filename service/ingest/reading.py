@@ -82,14 +82,14 @@ class Reader:
         try:
             return adapter_for(record.headers, self._default)
         except Refused as refused:
-            return refused
+            return refused.at_rest()
 
     def _foreign(self, record: Record, adapter: Adapter) -> list[Call | Refused]:
         try:
             document = parse_object(record.value, max_bytes=MAX_BYTES, max_depth=MAX_DEPTH)
             calls = [call_of(validate(CostEvent, event)) for event in adapt(document, adapter)]
         except Refused as refused:
-            return [refused]
+            return [refused.at_rest()]
         judged = [self._judged(record, call) for call in calls]
         for outcome in judged:
             if isinstance(outcome, Refused):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, Self
@@ -175,17 +175,11 @@ class Stream:
     async def _commit(self, batch: Batch, value_bytes: int) -> None:
         """Steps 7 to 10 for one batch."""
         started = self._clock.monotonic()
-        sends = [Send(self._rollups, delta.to_json(), delta.workflow.encode()) for delta in batch.deltas]
-        ticks = 0
-        if batch.tick is not None:
-            # After the rollups: on every partition they are read before the time that closes their bucket.
-            ticks, tick = await self._lane.partitions(self._rollups), batch.tick.to_json()
-            sends += [Send(self._rollups, tick, partition=partition) for partition in range(ticks)]
-        sends += [
-            Send(self._dead_letters, letter.to_json(), letter.record_key) for letter in batch.dead_letters
-        ]
+        ticks = 0 if batch.tick is None else await self._lane.partitions(self._rollups)
         try:
-            await self._lane.commit(sends, None if batch.last_offset is None else batch.last_offset + 1)
+            await self._lane.commit(
+                self._sends(batch, ticks), None if batch.last_offset is None else batch.last_offset + 1
+            )
         except Fenced:
             metrics.INGEST_FENCED.inc()
             metrics.INGEST_TRANSACTIONS.labels("fenced").inc()
@@ -196,6 +190,16 @@ class Stream:
         metrics.INGEST_TRANSACTIONS.labels("committed").inc()
         metrics.INGEST_COMMIT_SECONDS.observe(self._clock.monotonic() - started)
         tally(batch, self.source.partition, ticks, value_bytes)
+
+    def _sends(self, batch: Batch, ticks: int) -> Iterator[Send]:
+        for delta in batch.deltas:
+            yield Send(self._rollups, delta.to_json(), delta.workflow.encode())
+        if batch.tick is not None:
+            # After the rollups: on every partition they are read before the time that closes their bucket.
+            tick = batch.tick.to_json()
+            yield from (Send(self._rollups, tick, partition=partition) for partition in range(ticks))
+        for letter in batch.dead_letters:
+            yield Send(self._dead_letters, letter.to_json(), letter.record_key)
 
     def reap(self) -> None:
         """Forget a commit that has ended.

@@ -125,7 +125,7 @@ def _outcome(value: bytes | None) -> Call | Refused:
     try:
         return by_the_book(value)
     except Refused as refused:
-        return refused
+        return refused.at_rest()
 
 
 def by_the_book(value: bytes | None) -> Call:

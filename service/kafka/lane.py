@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -146,8 +146,10 @@ class Lane:
         """How many partitions an output topic has now."""
         return len(await self._producer.partitions_for(topic))
 
-    async def commit(self, sends: Sequence[Send], next_offset: int | None) -> None:
+    async def commit(self, sends: Iterable[Send], next_offset: int | None) -> None:
         """Steps 7 to 10. `next_offset`: the one after the last folded record; None leaves it where it is.
+
+        Records are asked for one after the other, so that not all of them need be in memory twice.
 
         Raises
         ------
@@ -174,7 +176,7 @@ class Lane:
             await self._abort()
             raise
 
-    async def _commit(self, sends: Sequence[Send], next_offset: int | None) -> None:
+    async def _commit(self, sends: Iterable[Send], next_offset: int | None) -> None:
         producer = self._producer
         await producer.begin_transaction()  # 7
         packed = await self._pack(sends)
@@ -189,7 +191,7 @@ class Lane:
             await producer.send_offsets_to_transaction(offsets, self._group_id)  # 9
         await producer.commit_transaction()  # 10
 
-    async def _pack(self, sends: Sequence[Send]) -> dict[TopicPartition, list[BatchBuilder]]:
+    async def _pack(self, sends: Iterable[Send]) -> dict[TopicPartition, list[BatchBuilder]]:
         """Records in whole batches: one by one, with a future for each, they cost more than all that was folded."""
         packed: dict[TopicPartition, list[BatchBuilder]] = {}
         for topic, value, key, partition in sends:

@@ -210,3 +210,9 @@ def test_the_order_of_records_is_kept_over_stretches() -> None:
     values = [orjson.dumps(fields(f"e-{i}")) if dice.random() < 0.9 else b"{" for i in range(500)]
     found = [o.event_id if isinstance(o, Call) else None for o in read(values)]
     assert found == [f"e-{i}" if value != b"{" else None for i, value in enumerate(values)]
+
+
+def test_a_refusal_holds_on_to_nothing_that_was_read_beside_it() -> None:
+    (outcome,) = read([b'{"event_id": 1}'])
+    assert isinstance(outcome, Refused)
+    assert outcome.__traceback__ is outcome.__context__ is outcome.__cause__ is None

@@ -116,6 +116,18 @@ BAD = [
     ("tuning/x", tuning("x", {}, unit_cost_z=0.0)[1], Reason.OUT_OF_RANGE, "settings.unit_cost_z"),
     ("tuning/x", tuning("x", {}, min_excess_usd="-1")[1], Reason.NEGATIVE, "settings.min_excess_usd"),
     ("tuning/x", tuning("x", {}, min_excess_usd="NaN")[1], Reason.NOT_FINITE, "settings.min_excess_usd"),
+    (
+        "tuning/x",
+        tuning("x", {}, data_quality_share=1.1)[1],
+        Reason.OUT_OF_RANGE,
+        "settings.data_quality_share",
+    ),
+    (
+        "tuning/x",
+        tuning("x", {}, data_quality_min_calls=0)[1],
+        Reason.OUT_OF_RANGE,
+        "settings.data_quality_min_calls",
+    ),
     ("tuning/y", tuning("x", {})[1], Reason.INVALID_VALUE, "name"),
     ("rule/x", tuning("x", {})[1], Reason.INVALID_VALUE, "name"),
     (
@@ -307,3 +319,16 @@ def test_resolving_is_remembered_per_workflow_and_team() -> None:
     assert book.workflow("w", "support") is book.workflow("w", "support")
     assert book.workflow("w", "support") is not book.workflow("w", None)
     assert all(a != b for a, b in pairwise([book.workflow("w", t).unit_cost_z for t in (None, "support")]))
+
+
+def test_every_tunable_has_a_default() -> None:
+    assert set(TuningSettings.model_fields) == {f.name for f in fields(WorkflowConfig)}
+
+
+def test_doubts_about_the_data_are_tuned_as_all_else_and_can_be_switched_off() -> None:
+    book = book_of(
+        tuning("all", {}, data_quality_share=0.5), tuning("batch", {"workflow": "batch"}, data_quality_share=0.0)
+    )
+    assert book.workflow("chat").data_quality_share == 0.5
+    assert book.workflow("batch").data_quality_share == 0.0
+    assert book.workflow("batch").data_quality_min_calls == 20
