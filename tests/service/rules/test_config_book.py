@@ -6,6 +6,7 @@ import json
 import random
 import string
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
@@ -327,7 +328,8 @@ def test_every_tunable_has_a_default() -> None:
 
 def test_doubts_about_the_data_are_tuned_as_all_else_and_can_be_switched_off() -> None:
     book = book_of(
-        tuning("all", {}, data_quality_share=0.5), tuning("batch", {"workflow": "batch"}, data_quality_share=0.0)
+        tuning("all", {}, data_quality_share=0.5),
+        tuning("batch", {"workflow": "batch"}, data_quality_share=0.0),
     )
     assert book.workflow("chat").data_quality_share == 0.5
     assert book.workflow("batch").data_quality_share == 0.0
