@@ -8,7 +8,7 @@ FUZZ_MESSAGES ?= 1000000
 FUZZ_SECONDS ?= 600
 BENCH_ARGS ?=
 
-.PHONY: setup demo test lint bench-replay bench-ingest fuzz schemas lock clean help
+.PHONY: setup demo test lint bench-replay bench-ingest bench-latency bench-soak fuzz schemas lock clean help
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -49,6 +49,12 @@ $(RIVALS)/.ready: benchmarks/rivals/requirements.lock
 
 bench-ingest: setup $(RIVALS)/.ready ## Ingest side by side with others on one topic; BENCH_ARGS="--events 500000 --only tidegate,limit"
 	$(BIN)/python -m benchmarks.ingest $(BENCH_ARGS)
+
+bench-latency: setup ## From published to readable in a rollup, at half of the maximum; BENCH_ARGS="--rate 40000"
+	$(BIN)/python -m benchmarks.latency $(BENCH_ARGS)
+
+bench-soak: setup ## Ingest's memory over ten minutes, as docs/images/soak.svg; BENCH_ARGS="--minutes 10 --rate 40000"
+	$(BIN)/python -m benchmarks.soak $(BENCH_ARGS)
 
 fuzz: setup ## A million hostile messages, guided fuzzing, the property tests with many more examples (an hour or so)
 	$(BIN)/python -m tests.fuzz --messages $(FUZZ_MESSAGES)

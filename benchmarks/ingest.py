@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -15,11 +17,21 @@ from typing import Any, Final
 from benchmarks.contest import Run, run_limit, run_tidegate
 from benchmarks.cores import machine, stay_with_the_broker
 from benchmarks.filled import FilledTopic, filled_topic
+from benchmarks.page import write_block
 from benchmarks.process import RunFailed
-from benchmarks.rival import RIVALS, run_rival
+from benchmarks.rival import run_rival
 from benchmarks.traffic import Spec
+from service.kafka.embedded.apache import KAFKA_VERSION
 
-CONTESTANTS: Final = ("tidegate", "limit", *RIVALS)
+NAMES: Final = {
+    "tidegate": "**Tidegate ingest**, all of it",
+    "limit": "bare `getmany` loop: the limit",
+    "faust": "Faust, sum only",
+    "quix": "Quix Streams, sum only",
+    "bytewax": "Bytewax, sum only",
+}
+CONTESTANTS: Final = tuple(NAMES)
+RIVALS_FOLDER: Final = Path(__file__).parent / "rivals"
 
 
 def main() -> int:
@@ -33,6 +45,7 @@ def main() -> int:
     parser.add_argument(
         "--reuse", type=Path, metavar="DIR", help="keep the filled broker's data there, and use it again"
     )
+    parser.add_argument("--write-docs", action="store_true", help="put the table into docs/benchmarks.md")
     options = parser.parse_args()
     names = options.only.split(",")
     if unknown := set(names) - set(CONTESTANTS):
@@ -42,6 +55,7 @@ def main() -> int:
     runs: dict[str, Run] = {}
     failures: list[str] = []
     with filled_topic(spec, options.reuse) as filled:
+        load = round(os.getloadavg()[0], 2)
         for name in names:
             try:
                 run = _run(name, filled)
@@ -53,7 +67,9 @@ def main() -> int:
             if name not in runs or run.eps > runs[name].eps:
                 runs[name] = run
     sys.stderr.write("\n" + table(runs) + "\n")
-    sys.stdout.write(json.dumps(summary(spec, runs)) + "\n")
+    sys.stdout.write(json.dumps(summary(spec, runs, load)) + "\n")
+    if options.write_docs and not failures:
+        write_block("ingest", f"{table(runs)}\n\n{_conditions(spec, runs)}")
     return 1 if failures else 0
 
 
@@ -74,19 +90,37 @@ def table(runs: dict[str, Run]) -> str:
     """The best run of each, as a table in Markdown."""
     ours = runs.get("tidegate")
     lines = [
-        "| | events/s | Tidegate is | seconds | CPU seconds | peak memory, MB |",
+        "| | events/s | Tidegate is | seconds | events per CPU second | peak memory, MB |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for run in runs.values():
+    for name, run in runs.items():
         times = f"{ours.eps / run.eps:.2f} ×" if ours and run is not ours else ""
         lines.append(
-            f"| {run.name} | {run.eps:,.0f} | {times} | {run.seconds:.1f} | {run.cpu_s:.1f} | {run.rss_mb:.0f} |"
+            f"| {NAMES[name]} | {run.eps:,.0f} | {times} | {run.seconds:.1f}"
+            f" | {run.records / run.cpu_s:,.0f} | {run.rss_mb:.0f} |"
         )
     return "\n".join(lines)
 
 
-def summary(spec: Spec, runs: dict[str, Run]) -> dict[str, Any]:
-    """The JSON line."""
+def _conditions(spec: Spec, runs: dict[str, Run]) -> str:
+    ours = runs.get("tidegate")
+    rollups = f" {ours.extra['rollups_per_event']:.3f} rollups an event." if ours else ""
+    versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
+    return (
+        f"{spec.events:,} events at {spec.rate:,.0f} a second of event time,"
+        f" {spec.workflows:,} workflows.{rollups} {machine()}; {versions}."
+    )
+
+
+def _versions() -> dict[str, str]:
+    pins = re.findall(
+        r"^([a-z-]+)(?:\[\w+\])?==(\S+)", (RIVALS_FOLDER / "requirements.txt").read_text(), re.M
+    )
+    return {"kafka": KAFKA_VERSION, "tidegate": version("tidegate"), **dict(pins)}
+
+
+def summary(spec: Spec, runs: dict[str, Run], load: float) -> dict[str, Any]:
+    """The JSON line. `load`: what else ran when the first run began, as the one minute load average."""
     line: dict[str, Any] = {f"{name}_eps": round(run.eps) for name, run in runs.items()}
     if ours := runs.get("tidegate"):
         line |= {f"ratio_{n}": round(ours.eps / r.eps, 3) for n, r in runs.items() if r is not ours}
@@ -94,7 +128,7 @@ def summary(spec: Spec, runs: dict[str, Run]) -> dict[str, Any]:
         line |= {"tidegate_late": ours.extra["late"], "transactions": ours.extra["transactions"]}
     line |= {f"{name}_cpu_s": round(run.cpu_s, 2) for name, run in runs.items()}
     line |= {"events": spec.events, "seed": spec.seed, "rate": spec.rate, "machine": machine()}
-    line["versions"] = {"tidegate": version("tidegate"), "aiokafka": version("aiokafka")}
+    line |= {"load_before": load, "versions": _versions()}
     return line
 
 
