@@ -38,6 +38,7 @@ _NO_FUTURE_MS: Final = 32_503_680_000_000
 """Year 3000: a file has no broker time against which an event could lie in the future."""
 _DRAIN_RECORDS: Final = 5_000
 _DRAIN_S: Final = 1.0
+_MAX_STRIDE: Final = 1_024
 
 
 @dataclass(slots=True)
@@ -74,19 +75,33 @@ class Replay:
         self._desk = Desk(0, self.states.get)
         self._offset = 0
         self._drained_at = 0.0
+        self._waiting: list[RawRecord] = []
+        self._stride = 1
 
     def feed(self, line: bytes) -> Effects | None:
         """One event as JSON. Returns effects when time has come far enough to judge, else None."""
+        self._waiting.append(RawRecord(0, self.tally.lines, _NO_FUTURE_MS, None, line, ()))
         self.tally.lines += 1
-        fold = self._fold
-        fold.take([RawRecord(0, self.tally.lines - 1, _NO_FUTURE_MS, None, line, ())])
-        ahead = fold.watermark - self._drained_at
-        if ahead >= BUCKET_SECONDS or (fold.records >= _DRAIN_RECORDS and ahead >= _DRAIN_S):
+        if len(self._waiting) < self._stride:
+            return None
+        self._take()
+        ahead = self._fold.watermark - self._drained_at
+        if ahead >= BUCKET_SECONDS or (self._fold.records >= _DRAIN_RECORDS and ahead >= _DRAIN_S):
             return self.drain()
         return None
 
+    def _take(self) -> None:
+        """Fold what waits. Many at once are cheaper; so many that they span a second are early enough."""
+        before, count = self._fold.watermark, len(self._waiting)
+        self._fold.take(self._waiting)
+        self._waiting = []
+        passed = self._fold.watermark - before
+        self._stride = min(int(count / passed) + 1 if passed > 0 else 2 * count, _MAX_STRIDE)
+
     def drain(self) -> Effects:
         """Judge everything fed so far."""
+        if self._waiting:
+            self._take()
         self._drained_at = self._fold.watermark
         batch = self._fold.drain()
         tally = self.tally
