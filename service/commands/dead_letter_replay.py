@@ -113,7 +113,7 @@ async def replay(wish: Wish, tell: Tell, note: Callable[[str], None]) -> tuple[C
         async for decision in _decisions(wish, settler, survey):
             told[decision.verdict] += 1
             tell(decision)
-        return told, asked - survey.chosen
+        return told, set(asked - survey.chosen)
     topics = [*sorted({topic for topic, _ in survey.starts}), wish.kafka.topic(DEAD_LETTER_REPLAYS)]
     async with replaying(wish.kafka, topics) as writer:
         batch: list[Decision] = []
@@ -123,7 +123,7 @@ async def replay(wish: Wish, tell: Tell, note: Callable[[str], None]) -> tuple[C
                 await _carry_out(wish, writer, batch, told, tell)
                 batch = []
         await _carry_out(wish, writer, batch, told, tell)
-    return told, asked - survey.chosen
+    return told, set(asked - survey.chosen)
 
 
 async def _survey(wish: Wish) -> Survey:
