@@ -9,6 +9,7 @@ import msgspec
 from schemas.rollups import BUCKET_SECONDS, Rollup
 from service.detect.sketches import merge_sketches
 
+_UNPRICED_SHARE: Final = 0.1
 _CROWD_MEMORY: Final = 12_000.0
 """Buckets with calls after which older ones fade: a day and a half of unbroken traffic."""
 
@@ -35,6 +36,7 @@ class Bucket(msgspec.Struct, array_like=True):
     customer_sketch: bytes = b""
     customers: float = 0.0
     """Distinct ones, an estimate."""
+    unpriced: int = 0
 
     @property
     def end(self) -> int:
@@ -44,6 +46,11 @@ class Bucket(msgspec.Struct, array_like=True):
     def traces(self) -> float:
         """Distinct traces plus calls without one."""
         return self.traced + self.untraced
+
+    @property
+    def costed(self) -> bool:
+        """Whether enough of its cost is known to learn from: a price that comes later must not look like a rise."""
+        return self.unpriced <= _UNPRICED_SHARE * self.calls
 
     def forget_names(self) -> None:
         """Drop the sketches. The traces counted so far stay counted; those that come again count twice."""
@@ -60,6 +67,7 @@ class Bucket(msgspec.Struct, array_like=True):
         self.reference += rollup.reference_cost_nanos
         self.reference_output += rollup.reference_output_nanos
         self.untraced += rollup.untraced_calls
+        self.unpriced += rollup.unpriced_calls
         if rollup.traces:
             self.sketch, self.traced = merge_sketches(self.sketch, rollup.traces)
         if rollup.customers:

@@ -104,7 +104,7 @@ def due(state: WorkflowState, book: ConfigBook) -> float:
 def _close(state: WorkflowState, bucket: Bucket) -> None:
     # Judged it was with its last rollup, and nothing has come since: closing only teaches.
     window = window_of(state, bucket, finished=True)
-    frozen = any(i.holds_baseline(state.now) for i in state.incidents.values())
+    frozen = not bucket.costed or any(i.holds_baseline(state.now) for i in state.incidents.values())
     for detector in state.detectors.values():
         detector.learn(window, frozen=frozen)
     state.ended = []

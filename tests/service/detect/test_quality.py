@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from service.detect.step import NEVER, Effects, Moment, due, step
 from service.notify import template
 from service.rules.config import ConfigBook, WorkflowConfig
 from service.rules.lifecycle import QUIET_S
-from tests.service.detect.builders import BOOK, BUCKET, T0, Doing, played, rollup
+from tests.service.detect.builders import BOOK, BUCKET, T0, Doing, Traffic, played, rollup
 
 AT = T0 + 34_200  # 09:30
 CALLS = 10
@@ -344,6 +345,33 @@ def test_a_doubt_does_not_keep_detectors_from_learning_nor_hide_a_loop() -> None
     kinds = {a.kind for e in [step(state, loop, BOOK)] for a in e.alerts}
     assert "data_quality" in state.incidents
     assert kinds >= {"runaway_trace"} or kinds >= {"retry_loop"}
+
+
+def without_a_price(records: Iterable[Record]) -> Iterator[Record]:
+    for record in records:
+        if isinstance(record, Rollup):
+            lives = [t.model_copy(update={"cost_nanos": 0}) for t in record.live_traces]
+            free = {
+                "cost_nanos": 0,
+                "reference_cost_nanos": 0,
+                "reference_output_nanos": 0,
+                "live_traces": lives,
+            }
+            record = record.model_copy(update={**free, "unpriced_calls": record.calls})
+        yield record
+
+
+@pytest.mark.parametrize("before", [0, 2_500])
+def test_a_price_that_is_published_at_last_is_no_rise_in_cost(before: int) -> None:
+    """Seven hours without one, told as such; nothing of them is taken for the usual cost."""
+    state = WorkflowState.fresh("support-agent")
+    flow = Traffic(starts=2.0)
+    assert played(state, flow.records(T0, before)) == []
+    since = T0 + before * BUCKET
+    found = told(state, list(without_a_price(flow.records(since, 2_500))))
+    found += told(state, list(flow.records(since + 25_000, 720)))
+    assert {(a.kind, a.severity) for a in found} == {("data_quality", "warning")}
+    assert found[-1].status == "resolved"
 
 
 def test_a_charge_alone_neither_speaks_nor_refutes() -> None:
