@@ -1,6 +1,6 @@
 """Ten minutes at a steady rate: does ingest's memory stay where it is? `make bench-soak`.
 
-The dedup window fills within the first minute; `slope_mb_per_min` is the trend over the second half. One JSON line
+The dedup window is full by half-time; `slope_mb_per_min` is the trend over the second half. One JSON line
 on stdout, and the resident set over time as docs/images/soak.svg.
 """
 

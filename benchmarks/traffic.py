@@ -24,7 +24,7 @@ CLOSING: Final = "closing"
 CLOSING_MS: Final = 120_000
 _CHUNK: Final = 10_000
 _RECENT: Final = 8_192
-"""A duplicate repeats one of so many records before it, well within the 100,000 that ingest remembers."""
+"""A duplicate repeats one of so many records before it, well within what ingest remembers."""
 
 Ints = npt.NDArray[np.int64]
 
