@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -22,6 +21,7 @@ from service.kafka.embedded.broker import EmbeddedBroker, free_port
 from service.settings import Settings
 from tests.broker.ingest import T0_S, Install, Installation, Start, ingest_fixtures
 from tests.support.broker import read_all
+from tests.support.patience import PATIENCE_S
 from tests.support.roles import RoleProcess, environment
 
 pytestmark = pytest.mark.broker
@@ -63,7 +63,9 @@ class Gateway:
 
     def __init__(self, port: int) -> None:
         self._client = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", headers={"authorization": f"Bearer {TOKEN}"}, timeout=30
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"authorization": f"Bearer {TOKEN}"},
+            timeout=PATIENCE_S,
         )
         self.accepted: list[bytes] = []
         self.answers = Counter[object]()
@@ -115,11 +117,11 @@ async def open_door(here: Installation, **door: Any) -> AsyncIterator[Gateway]:
             yield gateway
     finally:
         stop.set()
-        await asyncio.wait_for(role, 30)
+        await asyncio.wait_for(role, PATIENCE_S)
 
 
 async def until_open(port: int, role: asyncio.Task[None] | None = None) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             if role is not None and role.done():
                 role.result()
@@ -199,17 +201,15 @@ async def test_a_broker_that_is_away_is_503_at_once_and_nothing_is_lost_when_it_
         async with open_door(here, ack_timeout_s=1.0) as gateway:
             await gateway.deliver(before)
             own.kill()
-            began = time.monotonic()
             answer = await gateway.post(during)
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-            assert time.monotonic() - began < 5
-            began = time.monotonic()
-            assert {(await gateway.post(during)).status_code for _ in range(50)} == {503}
-            assert time.monotonic() - began < 5, "a broker that is known to be away is not waited for again"
+            async with asyncio.timeout(25):
+                # A broker that is known to be away is not waited for again: that would take 50 seconds.
+                assert {(await gateway.post(during)).status_code for _ in range(50)} == {503}
             delivering = asyncio.create_task(gateway.deliver(during))
             await asyncio.sleep(0.5)
             await asyncio.to_thread(own.start)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 await delivering
             await gateway.deliver(after)
             values = {r.value for r in await on_topic(here)}
@@ -255,7 +255,7 @@ async def test_without_a_broker_or_its_topic_the_door_does_not_open(
         folder = tmp_path / str(number)
         folder.mkdir()
         with door_process(here, free_port(), free_port(), folder) as role:
-            assert await asyncio.to_thread(role.wait, 60) == 3, role.tail()
+            assert await asyncio.to_thread(role.wait, PATIENCE_S) == 3, role.tail()
             assert "Traceback" not in role.tail()
 
 
@@ -269,7 +269,7 @@ async def kill_at_the_next_202(gateway: Gateway, role: RoleProcess) -> None:
         killed.set()
 
     gateway.on_202 = kill
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         await killed.wait()
 
 
@@ -304,7 +304,7 @@ async def test_killed_hard_in_the_middle_again_and_again_every_event_counts_once
                 assert not missing, "what was answered 202 is on the topic, whatever happens next"
                 role.start()
                 await until_open(port)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 await delivering
         interrupted = sum(n for answer, n in gateway.answers.items() if answer != 202)
         assert interrupted, "no request was hit: this proved nothing"

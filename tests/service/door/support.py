@@ -19,6 +19,7 @@ from service.door.server import serve
 from service.runtime.clock import SystemClock
 from service.settings import DoorSettings
 from tests.schemas.events import SMALLEST
+from tests.support.patience import PATIENCE_S
 
 TOKEN = "s3cret-token-of-the-tests"
 OTHER = "an-older-token-of-the-tests"
@@ -59,7 +60,7 @@ class Topic:
         return [event.value for event, _ in self.events]
 
     async def until_waiting(self, count: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while self.waiting < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -87,7 +88,7 @@ class Site:
             given["authorization"] = f"Bearer {token}"
         return await self.client.post(f"/v1/events{query}", content=content, headers=given)
 
-    async def raw(self, data: bytes, timeout_s: float = 10.0) -> bytes:
+    async def raw(self, data: bytes, timeout_s: float = PATIENCE_S) -> bytes:
         """Whatever is answered to these bytes until the server closes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
@@ -109,6 +110,6 @@ async def at_the_door(**changed: Any) -> AsyncIterator[Site]:
     door, topic = settings(**changed), Topic()
     async with (
         serve(door, Post(door, Keyring.load(door), topic), SystemClock()) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=20) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client,
     ):
         yield Site(port, topic, client)

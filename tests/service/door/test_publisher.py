@@ -17,6 +17,7 @@ from service.kafka import KafkaError, Producer
 from service.runtime.clock import SystemClock
 from service.runtime.health import Health
 from service.settings import KafkaSettings
+from tests.support.patience import PATIENCE_S
 
 EVENTS = [Event(line, b"w", b"%d" % line) for line in range(1, 4)]
 
@@ -84,11 +85,11 @@ async def test_one_event_without_an_acknowledgement_is_none() -> None:
 async def test_a_stuck_broker_is_waited_for_once_and_then_refused_at_once_until_it_answers() -> None:
     bench = Bench(timeout_s=0.3)
     bench.wire.answer = never
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*(bench.refused() for _ in range(5)))
         assert not bench.ready()
         sent = len(bench.wire.sent)
-        async with asyncio.timeout(0.2):
+        async with asyncio.timeout(15):  # waiting each time would take 30 s
             for _ in range(100):
                 assert "at the moment" in await bench.refused()
     assert len(bench.wire.sent) == sent, "nothing more goes into the buffers of a producer that is stuck"

@@ -19,6 +19,7 @@ from service.door.server import serve
 from service.errors import SettingsError
 from service.runtime.clock import SystemClock
 from tests.service.door.support import TOKEN, Topic, at_the_door, event, settings
+from tests.support.patience import PATIENCE_S
 
 EVENT = event()
 HEAD = (
@@ -36,7 +37,7 @@ async def test_a_connection_without_a_whole_head_is_closed(sent: bytes) -> None:
     async with at_the_door(idle_timeout_s=0.3) as site:
         began = time.monotonic()
         assert await site.raw(sent) == b""
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < PATIENCE_S
 
 
 async def test_a_head_that_drips_is_closed_too() -> None:
@@ -44,7 +45,7 @@ async def test_a_head_that_drips_is_closed_too() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
         began = time.monotonic()
         while not reader.at_eof():
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < PATIENCE_S
             writer.write(b"P")
             try:
                 async with asyncio.timeout(0.1):
@@ -60,7 +61,7 @@ async def test_a_body_that_does_not_come_is_408_and_gives_its_room_back() -> Non
     async with at_the_door(body_timeout_s=0.3, max_body_bytes=2_000, max_in_flight_bytes=2_000) as site:
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
         writer.write(HEAD + b"Content-Length: 2000\r\n\r\n" + EVENT)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             answer = await reader.readuntil(b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 408 ")
         assert b"Connection: close" in answer
@@ -115,7 +116,7 @@ async def test_who_asks_before_sending_is_told_before_sending(head: bytes, first
     async with at_the_door() as site:
         reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
         writer.write(head + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(EVENT))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert await reader.readline() == first + b"\r\n"
             if first.endswith(b"Continue"):
                 assert await reader.readline() == b"\r\n"
@@ -171,7 +172,7 @@ async def test_closing_answers_what_is_under_way_and_takes_nothing_new() -> None
         assert b"Connection: close" in answer
         writer.close()
     idle[1].close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await closing
     assert topic.values == [EVENT, EVENT]
 
