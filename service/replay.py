@@ -6,6 +6,7 @@ any speed. The last line of a file does not end time: what is still open stays o
 
 from __future__ import annotations
 
+import json
 import resource
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import IO, Any, Final
 
-import orjson
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -191,7 +191,8 @@ def run_replay(
         _write(replay.drain(), *sinks)
     result = replay.summary()
     if summary is not None:
-        summary.write_bytes(orjson.dumps(result, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+        # Not orjson: sums may have more than 64 bits.
+        summary.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     _tell(console, result, perf_counter() - began)
     return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from operator import attrgetter
 from typing import Final
 
 from schemas.dead_letters import DeadLetter
@@ -23,6 +24,9 @@ from service.settings import IngestSettings
 _NEVER: Final = -1
 _S: Final = 1_000_000
 _BUCKET: Final = BUCKET_SECONDS * _S
+_FULL: Final = 1 << 62
+"""Nano-dollars beyond which a delta is closed and another begun: the contract's integers have 63 bits. A gateway
+that writes nano-dollars as dollars gets there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ class Fold:
 
     def _clear(self) -> None:
         self._deltas: dict[tuple[str, int], Delta] = {}
+        self._full: list[Delta] = []
         self._dead_letters: list[DeadLetter] = []
         self._duplicates: dict[str, int] = {}
         self._last_offset: int | None = None
@@ -132,7 +137,7 @@ class Fold:
     @property
     def deltas(self) -> int:
         """Workflows × buckets since the last drain: what a drain would send."""
-        return len(self._deltas)
+        return len(self._deltas) + len(self._full)
 
     @property
     def watermark(self) -> float:
@@ -184,6 +189,8 @@ class Fold:
             if is_late:
                 self._late += 1
                 delta.late += 1
+            if delta.cost_nanos > _FULL or delta.reference_cost_nanos > _FULL:
+                self._full.append(deltas.pop(place))
         self._events += again.count(False)
         self._records += len(records)
         self._last_offset = records[-1].offset
@@ -237,7 +244,7 @@ class Fold:
 
     def drain(self) -> Batch:
         """Everything since the last drain, in an order that depends on the records alone."""
-        deltas = [delta for _, delta in sorted(self._deltas.items(), key=lambda item: item[0])]
+        deltas = sorted([*self._full, *self._deltas.values()], key=_in_order)
         newest = {delta.workflow: delta for delta in deltas}
         for workflow, duplicates in self._duplicates.items():
             if workflow in newest:
@@ -272,6 +279,9 @@ class Fold:
             watermark=EPOCH + timedelta(microseconds=now[0]),
             idle=idle,
         )
+
+
+_in_order: Final = attrgetter("workflow", "bucket", "first_offset")
 
 
 def _faults(deltas: Sequence[Delta]) -> dict[tuple[PriceFaultKind, str, str], int]:

@@ -29,6 +29,8 @@ _BREATH: Final = 2_000
 _TICK_S: Final = 1.0
 _CATCH_UP_S: Final = 2.0
 """Oldest that a batch may grow while many records wait."""
+_BATCH_BYTES: Final = 67_108_864
+"""Of record values in one batch. They are kept until it is committed where they are refused."""
 _offset: Final = attrgetter("offset")
 
 
@@ -145,7 +147,7 @@ class Stream:
     @property
     def full(self) -> bool:
         """A whole batch is folded."""
-        return self.fold.records >= self._settings.max_batch_records
+        return self.fold.records >= self._settings.max_batch_records or self._value_bytes >= _BATCH_BYTES
 
     def commit_if_due(self, waiting: int) -> None:
         """Start a commit when a batch is full or old enough, or when there may be a tick to send.

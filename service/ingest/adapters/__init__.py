@@ -103,7 +103,9 @@ def adapt(document: Mapping[str, Any], adapter: Adapter) -> list[dict[str, Any]]
     return events
 
 
-def _text(name: str, value: bytes) -> str:
+def _text(name: str, value: bytes | None) -> str:
+    if value is None:  # Kafka has such headers, whatever the client's types say
+        raise Refused(Reason.INVALID_VALUE, "a header without a value", f"headers.{name}")
     try:
         return value.decode("utf-8")
     except UnicodeDecodeError:

@@ -368,3 +368,14 @@ def test_a_trace_that_is_left_out_costs_no_more_than_the_rollup_says(calls: list
     assert rest.max_cost_nanos == max(left_out.values(), default=0)
     assert rest.calls + sum(trace.calls for trace in kept.values()) == len(calls)
     assert all(trace.cost_nanos >= rest.max_cost_nanos for trace in kept.values())
+
+
+def test_sums_beyond_63_bits_become_several_rollups() -> None:
+    records = [raw(i, cost_usd=1_000_000) for i in range(20_000)]
+    batch = folded(*records)
+    assert len(batch.deltas) == 5
+    assert sum(delta.cost_nanos for delta in batch.deltas) == 20_000 * 10**15
+    assert [Rollup.from_json(delta.to_json()) for delta in batch.deltas] == batch.rollups
+    assert [r.source.first_offset for r in batch.rollups] == sorted(
+        r.source.first_offset for r in batch.rollups
+    )

@@ -133,3 +133,11 @@ def test_the_future_begins_at_the_records_own_broker_time_plus_the_allowance(
 def test_a_record_without_a_broker_time_has_no_future() -> None:
     _, (outcome,) = Reader("tidegate", 300.0).read([raw(0, at=1e8)._replace(timestamp=-1)])
     assert isinstance(outcome, Call)
+
+
+@pytest.mark.parametrize("name", ["tidegate-format", "content-type", "ce_specversion"])
+def test_a_header_without_a_value_is_refused(name: str) -> None:
+    nothing: Any = None
+    _, (outcome,) = Reader("tidegate", 300.0).read([raw(0)._replace(headers=[(name, nothing)])])
+    assert isinstance(outcome, Refused)
+    assert (outcome.reason, outcome.path) == (Reason.INVALID_VALUE, f"headers.{name}")

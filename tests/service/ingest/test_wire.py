@@ -215,4 +215,4 @@ def test_the_order_of_records_is_kept_over_stretches() -> None:
 def test_a_refusal_holds_on_to_nothing_that_was_read_beside_it() -> None:
     (outcome,) = read([b'{"event_id": 1}'])
     assert isinstance(outcome, Refused)
-    assert outcome.__traceback__ is outcome.__context__ is outcome.__cause__ is None
+    assert (outcome.__traceback__, outcome.__context__, outcome.__cause__) == (None, None, None)
