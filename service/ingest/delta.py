@@ -11,7 +11,6 @@ from typing import Any, Final
 import orjson
 from datasketches import hll_sketch
 
-from schemas.base import format_timestamp
 from schemas.rollups import (
     BUCKET_SECONDS,
     DIMENSIONS,
@@ -215,8 +214,8 @@ class Delta:
             "schema_version": 1,
             "type": "rollup",
             "workflow": self.workflow,
-            "bucket_start": _bucket_start(self.bucket),
-            "last_event_at": _rfc3339(self.last_at),
+            "bucket_start": _instant(self.bucket * BUCKET_SECONDS * 1_000_000),
+            "last_event_at": _instant(self.last_at),
             "source": {
                 "partition": self.partition,
                 "first_offset": self.first_offset,
@@ -359,10 +358,14 @@ def _base64(image: bytes) -> str:
     return b64encode(image).decode("ascii")
 
 
-@lru_cache(maxsize=256)
-def _bucket_start(bucket: int) -> str:
-    return _rfc3339(bucket * BUCKET_SECONDS * 1_000_000)
+@lru_cache(maxsize=1_024)
+def _second(seconds: int) -> str:
+    return (EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
-def _rfc3339(micros: int) -> str:
-    return format_timestamp(EPOCH + timedelta(microseconds=micros))
+def _instant(micros: int) -> str:
+    """As `schemas.base.format_timestamp` writes it; there are many in a second."""
+    seconds, rest = divmod(micros, 1_000_000)
+    if not rest:
+        return f"{_second(seconds)}Z"
+    return f"{_second(seconds)}.{rest:06d}Z" if rest % 1_000 else f"{_second(seconds)}.{rest // 1_000:03d}Z"

@@ -83,7 +83,8 @@ def producer(kafka: KafkaSettings, *, client_id: str, **overrides: Any) -> AIOKa
         "client_id": client_id,
         "acks": "all",
         "enable_idempotence": True,
-        "compression_type": "lz4",
+        # aiokafka compresses lz4 at level 9: an eighth of zstd's speed, for a third more bytes.
+        "compression_type": "zstd",
         "linger_ms": 5,
         "max_batch_size": 262_144,
         "max_request_size": MAX_RECORD_BYTES,

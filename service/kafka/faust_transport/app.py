@@ -144,7 +144,7 @@ def build_app(
         # By time only: committing waits for acknowledgements, and the fetching loop must not.
         broker_commit_every=sys.maxsize,
         producer_acks=-1,
-        producer_compression_type="lz4",
+        producer_compression_type="zstd",
         producer_linger=0.005,
         producer_request_timeout=REQUEST_TIMEOUT_S,
         producer_threaded=False,

@@ -9,10 +9,11 @@ from datasketches import hll_sketch, hll_union
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.base import format_timestamp
 from schemas.rollups import MAX_LIVE_TRACES, MAX_SLICES, Rollup, Tick
 from service.errors import TooManyDeadLetters
 from service.ingest.dead_letter import DeadLetterLimits
-from service.ingest.delta import EPOCH, sketch
+from service.ingest.delta import EPOCH, _instant, sketch
 from service.ingest.fold import Batch, Fold
 from service.ingest.price import Pricer
 from service.ingest.record import RawRecord
@@ -379,3 +380,8 @@ def test_sums_beyond_63_bits_become_several_rollups() -> None:
     assert [r.source.first_offset for r in batch.rollups] == sorted(
         r.source.first_offset for r in batch.rollups
     )
+
+
+@given(st.integers(0, 4_102_444_800_000_000))
+def test_instants_are_written_as_the_contract_writes_them(micros: int) -> None:
+    assert _instant(micros) == format_timestamp(EPOCH + timedelta(microseconds=micros))

@@ -54,7 +54,7 @@ class TestSettings:
         assert (settings["acks"], settings["enable_idempotence"], settings["compression_type"]) == (
             -1,
             True,
-            "lz4",
+            "zstd",
         )
 
     def test_the_root_logger_is_left_alone(self) -> None:
