@@ -1,9 +1,7 @@
-"""The command line inside the test's process, and the logging it sets up undone afterwards."""
+"""The command line inside the test's process."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from typing import Protocol
 
 import pytest
@@ -15,17 +13,6 @@ from service.kafka.embedded.broker import EmbeddedBroker
 
 class Tidegate(Protocol):
     def __call__(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> Result: ...
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    root, kafka = logging.getLogger(), logging.getLogger("aiokafka")
-    handlers, levels = list(root.handlers), (root.level, kafka.level)
-    yield
-    logging.captureWarnings(False)
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    kafka.setLevel(levels[1])
 
 
 @pytest.fixture
