@@ -46,6 +46,10 @@ def foreign(count: int, seed: int) -> Iterator[RawRecord]:
         yield RawRecord(0, offset, _AT_MS, None, value, _headers(golden, dice))
 
 
+_NOTHING: Final[Any] = None
+"""Kafka has headers without a value."""
+
+
 def _headers(golden: Golden, dice: random.Random) -> list[tuple[str, bytes]]:
     roll = dice.random()
     if roll < 0.9:
@@ -59,6 +63,7 @@ def _headers(golden: Golden, dice: random.Random) -> list[tuple[str, bytes]]:
             [("content-type", b"application/cloudevents-batch+json")],
             [("tidegate-format", b"nobody's")],
             [("TIDEGATE-FORMAT", b"\xff")],
+            [("tidegate-format", _NOTHING)],
             [("tidegate-format", b"otlp"), ("tidegate-format", b"tidegate")],
         )
     )
