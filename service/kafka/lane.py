@@ -29,14 +29,14 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, MessageSizeTooLargeError, ProducerFenced
 from aiokafka.partitioner import murmur2
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import OffsetAndMetadata
 
 from service.errors import Fenced, Stalled
 from service.kafka import stable_offsets
-from service.kafka.clients import transactional_producer
+from service.kafka.clients import MAX_RECORD_BYTES, transactional_producer
 from service.settings import KafkaSettings
 
 _LOG = logging.getLogger(__name__)
@@ -195,6 +195,8 @@ class Lane:
         """Records in whole batches: one by one, with a future for each, they cost more than all that was folded."""
         packed: dict[TopicPartition, list[BatchBuilder]] = {}
         for topic, value, key, partition in sends:
+            if len(value) > MAX_RECORD_BYTES:
+                raise MessageSizeTooLargeError(f"{len(value)} bytes, at most {MAX_RECORD_BYTES} are written")
             if partition is None:
                 partition = self._partition_of(key, await self.partitions(topic))
             where = TopicPartition(topic, partition)
