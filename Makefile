@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_SECONDS ?=
 DEMO_ARGS ?=
+# How many share the tests, each with a broker of its own. Many tests wait for something: three keep two cores busy.
+PROCESSES ?= 3
 FUZZ_MESSAGES ?= 1000000
 FUZZ_SECONDS ?= 600
 BENCH_ARGS ?=
@@ -32,7 +34,7 @@ test: setup ## Linters, types, layers and every test
 	@echo "==> ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy --strict"; $(BIN)/mypy
 	@echo "==> import-linter"; $(BIN)/lint-imports
-	@echo "==> pytest"; $(BIN)/pytest
+	@echo "==> pytest"; $(BIN)/pytest -n $(PROCESSES) --dist load --maxschedchunk 1
 
 lint: setup ## ruff, mypy --strict and import-linter only
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import re
 import shutil
@@ -126,13 +127,21 @@ def jar_dir() -> Path:
 def fetch_jars() -> Path:
     """Copy the jars from Maven into the cache unless they are there: a few seconds to a minute, 43 MB.
 
-    Whole or not at all: they are copied beside the cache and renamed into it, so that two processes may do so
-    at once. Raises BrokerStartError with Maven's last lines.
+    Whole or not at all: they are copied beside the cache and renamed into it. Of several processes that want them
+    at once, one fetches and the others wait. Raises BrokerStartError with Maven's last lines.
     """
     target = jar_dir()
     if target.is_dir():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.is_dir():
+            _fetch(target)
+    return target
+
+
+def _fetch(target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix="fetch-") as scratch:
         work = Path(scratch)
         shutil.copy(_POM, work / "pom.xml")
@@ -144,12 +153,7 @@ def fetch_jars() -> Path:
             ],
             timeout_s=_FETCH_TIMEOUT_S,
         )
-        try:
-            jars.rename(target)
-        except OSError:
-            if not target.is_dir():  # else another process was faster, with the same files
-                raise
-    return target
+        jars.rename(target)
 
 
 def _java_version(java: str) -> int:

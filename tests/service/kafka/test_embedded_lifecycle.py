@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -203,15 +204,17 @@ def test_a_failed_fetch_leaves_nothing_behind_and_is_not_apache_kafka(bin_dir: P
     executable(bin_dir / "mvn", "echo 'Could not resolve'; exit 1")
     with pytest.raises(BrokerStartError, match="status 1:\nCould not resolve"):
         apache.fetch_jars()
-    assert list(apache.jar_dir().parent.iterdir()) == []
+    assert list(apache.jar_dir().parent.glob("fetch-*")) == []
+    assert not apache.jar_dir().exists()
     assert isinstance(choose("auto"), NoidaBroker)
 
 
-def test_jars_are_fetched_once_even_when_another_process_was_faster(bin_dir: Path) -> None:
+def test_jars_are_fetched_once_however_many_want_them_at_once(bin_dir: Path, tmp_path: Path) -> None:
     get = 'for a in "$@"; do case $a in -DoutputDirectory=*) d=${a#*=};; esac; done; mkdir -p $d; touch $d/a.jar'
-    faster = f"mkdir -p {apache.jar_dir()}; touch {apache.jar_dir()}/theirs.jar"
-    executable(bin_dir / "mvn", f"{get}; {faster}")
-    assert [jar.name for jar in apache.fetch_jars().iterdir()] == ["theirs.jar"]
-    executable(bin_dir / "mvn", "exit 1")
-    assert apache.fetch_jars() == apache.jar_dir()
-    assert [entry.name for entry in apache.jar_dir().parent.iterdir()] == [apache.jar_dir().name]
+    executable(bin_dir / "mvn", f"echo fetched >> {tmp_path}/fetches; {get}")
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda _: apache.fetch_jars(), range(4)))
+    assert found == [apache.jar_dir()] * 4
+    assert [jar.name for jar in apache.jar_dir().iterdir()] == ["a.jar"]
+    assert (tmp_path / "fetches").read_text() == "fetched\n"
+    assert list(apache.jar_dir().parent.glob("fetch-*")) == []
