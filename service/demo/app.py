@@ -28,6 +28,9 @@ from service.kafka.embedded.pacing import pace_empty_fetches
 from service.runtime.clock import Clock, SystemClock
 from service.runtime.process import say
 
+_RESTS: Final = 2
+_AT_REST: Final = 40
+"""Records that may be under way at any time: ticks of every partition to every other come each second."""
 _LOOK_S: Final = 0.5
 _PLAIN_EVERY_S: Final = 5.0
 _STALLED_S: Final = 30.0
@@ -155,10 +158,22 @@ class Demo:
         published = sum(s.events for s in self._board.published.values())
         self.progress(f"{published:,} events published")
         await self._until(self._level, self._accounting)
+        await self._learnt()
         if self._stop.is_set():
             return False
-        self.progress("all of them accounted for; the live traffic begins")
+        self.progress("all of them accounted for and learnt from; the live traffic begins")
         return True
+
+    async def _learnt(self) -> None:
+        """Wait until detect has judged what ingest has written: until then it would see the live traffic late."""
+        rests = 0
+        while rests < _RESTS and not self._stop.is_set():
+            self._check()
+            lag = await self._installation.detect_lag()
+            rests = rests + 1 if lag <= _AT_REST else 0
+            if lag > _AT_REST:
+                self.progress(f"detect still has {lag:,} rollups to learn from")
+            await self._wait(1.0)
 
     async def _play(self) -> None:
         options, started = self._options, self._clock.monotonic()

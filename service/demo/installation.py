@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from service.demo.children import Child
 from service.demo.control import control_records
@@ -114,6 +115,14 @@ class Installation:
         async with httpx.AsyncClient(timeout=5.0) as client, asyncio.TaskGroup() as group:
             for role in ROLES:
                 group.create_task(self._until_ready(client, role, ready))
+
+    async def detect_lag(self) -> int:
+        """Records of the rollups topic that detect has not judged, as it says itself."""
+        async with httpx.AsyncClient(timeout=5.0) as client:
+            answer = await client.get(f"http://127.0.0.1:{self.settings.health.port_of('detect')}/metrics")
+        families = text_string_to_metric_families(answer.text)
+        lags = (family for family in families if family.name == "tidegate_detect_lag_records")
+        return sum(int(sample.value) for family in lags for sample in family.samples)
 
     def child(self, name: str, command: list[str], *, talks: bool = False) -> Child:
         """A process with this installation's settings."""
