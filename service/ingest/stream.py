@@ -32,7 +32,7 @@ _CATCH_UP_S: Final = 2.0
 _BATCH_BYTES: Final = 67_108_864
 """Of record values in one batch. They are kept until it is committed where they are refused."""
 _offset: Final = attrgetter("offset")
-_size: Final = attrgetter("serialized_value_size")
+_value: Final = attrgetter("value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class Stream:
                 take(breath)
                 self.position = breath[-1].offset + 1
                 await asyncio.sleep(0)
-        self._value_bytes += sum(map(_size, records[fresh:]))
+        self._value_bytes += sum(map(len, filter(None, map(_value, records[fresh:]))))
         if self._since is None and self.fold.records:
             self._since = started
         metrics.INGEST_FOLD_SECONDS.observe(self._clock.monotonic() - started)
