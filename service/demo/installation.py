@@ -117,9 +117,14 @@ class Installation:
                 group.create_task(self._until_ready(client, role, ready))
 
     async def detect_lag(self) -> int:
-        """Records of the rollups topic that detect has not judged, as it says itself."""
-        async with httpx.AsyncClient(timeout=5.0) as client:
-            answer = await client.get(f"http://127.0.0.1:{self.settings.health.port_of('detect')}/metrics")
+        """Records of the rollups topic that detect has not judged, as it says itself. Raises RoleDied."""
+        url = f"http://127.0.0.1:{self.settings.health.port_of('detect')}/metrics"
+        try:
+            async with httpx.AsyncClient(timeout=_READY_S) as client:
+                answer = await client.get(url)
+        except httpx.TransportError as error:
+            self.roles["detect"].check()
+            raise RoleDied(f"detect does not say how far it is: {error!r}") from error
         families = text_string_to_metric_families(answer.text)
         lags = (family for family in families if family.name == "tidegate_detect_lag_records")
         return sum(int(sample.value) for family in lags for sample in family.samples)
