@@ -20,6 +20,7 @@ from service.kafka import InvalidProducerEpoch, ProducerFenced
 from service.kafka.replays import Write, marks, replaying
 from tests.broker.ingest import Install, Installation, Outcome, Start, events, ingest_fixtures
 from tests.support.broker import create_topics, read_all
+from tests.support.patience import PATIENCE_S
 from tests.support.roles import ROOT, RoleProcess, environment
 
 pytestmark = pytest.mark.broker
@@ -91,7 +92,7 @@ class Replayer:
 async def lines(process: Process, count: int) -> None:
     """Wait until it has told `count` letters as published."""
     assert process.stdout is not None
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while count:
             line = await process.stdout.readline()
             assert line, "it ended before"
