@@ -17,23 +17,20 @@ not. A property test holds the two to the same verdict and the same values over 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from math import modf
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
-from pydantic_core import PydanticCustomError
 
-from schemas.base import MAX_EPOCH_SECONDS, MAX_LABEL, MAX_TOKENS, parse_timestamp
+from schemas.base import MAX_LABEL, MAX_TOKENS
 from schemas.decode import MAX_BYTES, decode
 from schemas.events import Charge, CostEvent
-from schemas.money import NANOS_PER_USD, decimal_usd, nanos
+from schemas.money import nanos
 from schemas.reasons import Refused
+from service.ingest.spelling import micros_of, nanos_of, since_epoch
 
 _STRETCH: Final = 128
 """Records whose keys are counted together. One odd record among them has each looked at by itself."""
-_MAX_KNOWN: Final = 4_096
 
 _ABSENT: Final[Any] = UNSET
 _Label = Annotated[str, Meta(min_length=1, max_length=MAX_LABEL)]
@@ -137,7 +134,7 @@ def call_of(event: CostEvent) -> Call:
     """An event in the form of the fold."""
     return Call(
         event_id=event.event_id,
-        at=_since_epoch(event.occurred_at),
+        at=since_epoch(event.occurred_at),
         provider=event.provider,
         model=event.model,
         workflow=event.workflow,
@@ -225,14 +222,14 @@ def _settle(call: Any) -> int:
     ValueError
         Not by these spellings, or the parts do not fit their whole: the book will say.
     """
-    call.at = _micros(call.at)
+    call.at = micros_of(call.at)
     absent = 0
     cost = call.cost_nanos
     if cost is UNSET:
         absent += 1
         call.cost_nanos = None
     elif cost is not None:
-        call.cost_nanos = _nanos(cost)
+        call.cost_nanos = nanos_of(cost)
     tokens = call.input_tokens
     if tokens is UNSET:
         absent += 1
@@ -307,80 +304,3 @@ def _settle(call: Any) -> int:
         + (call.latency_ms is UNSET)
         + (call.schema_version is UNSET)
     )
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-_seconds: dict[str, int] = {}
-"""`2026-01-31T14:07:31` to epoch microseconds: events of one second come together."""
-_rests: dict[str, int] = {}
-"""`.250Z` to microseconds: what stands behind the second, the distance from UTC included."""
-_UTC: Final = ("Z", "+00:00")
-_NEAR: Final = 4e9  # of times before the year 2096 a microsecond is four steps of a float, or more
-
-
-def _since_epoch(instant: datetime) -> int:
-    return (instant - _EPOCH) // _MICROSECOND
-
-
-def _micros(spelt: str | float) -> int:
-    """Epoch microseconds, as `schemas.base.parse_timestamp` reads them. Raises ValueError where that refuses."""
-    if type(spelt) is str:
-        second, rest = _seconds.get(spelt[:19]), _rests.get(spelt[19:])
-        if second is not None and rest is not None:
-            return second + rest
-        return _first_met(spelt, second)
-    if not 0 <= spelt <= MAX_EPOCH_SECONDS:  # type: ignore[operator]  # a number, after the line above
-        raise ValueError
-    if spelt <= _NEAR:  # type: ignore[operator]
-        micros = spelt * 1e6  # type: ignore[operator]
-        nearest: int = round(micros)
-        # The product errs by an eighth at most, so this far from the middle both ways round the same.
-        if -0.25 < micros - nearest < 0.25:
-            return nearest
-    part, whole = modf(spelt)  # type: ignore[arg-type]
-    return int(whole) * 1_000_000 + round(part * 1e6)  # as datetime.fromtimestamp rounds
-
-
-def _first_met(spelt: str, second: int | None) -> int:
-    digits = spelt[20:26]
-    if (
-        second is not None
-        and spelt[19:20] == "."
-        and spelt[26:] in _UTC
-        and digits.isascii()
-        and digits.isdigit()
-    ):
-        return second + int(digits)  # too many to remember
-    try:
-        instant = parse_timestamp(spelt)
-    except PydanticCustomError as error:
-        raise ValueError from error
-    at = _since_epoch(instant)
-    if 1971 <= instant.year <= 9000:  # so that no distance from UTC leaves the calendar
-        second = _since_epoch(parse_timestamp(spelt[:19] + "Z"))
-        if len(_seconds) >= _MAX_KNOWN:
-            _seconds.clear()
-        _seconds[spelt[:19]] = second
-        if len(_rests) < _MAX_KNOWN:
-            _rests[spelt[19:]] = at - second
-    return at
-
-
-_POWERS: Final[tuple[int, ...]] = tuple(10 ** (9 - digits) for digits in range(10))
-
-
-def _nanos(spelt: str | float) -> int:
-    """Nano-dollars, as `schemas.money` reads them. Raises ValueError or TypeError where that refuses."""
-    if type(spelt) is str:
-        whole, _, part = spelt.partition(".")
-        # Six digits and nine decimals: below the greatest amount and without rounding.
-        if len(whole) <= 6 and len(part) <= 9 and whole.isdigit() and part.isdigit() and spelt.isascii():
-            return int(whole) * NANOS_PER_USD + int(part) * _POWERS[len(part)]
-    elif 0 <= spelt <= 1_000:  # type: ignore[operator]  # a number, after the line above
-        exact = spelt * 1e9  # type: ignore[operator]
-        nearest: int = round(exact)
-        # The product errs by less than 0.001, so this far from the middle the decimals round the same way.
-        if -0.25 < exact - nearest < 0.25:
-            return nearest
-    return nanos(decimal_usd(spelt))
