@@ -49,6 +49,7 @@ _RETRY_MS: Final = 20
 try again. aiokafka's usual 100 ms would be most of a commit's time."""
 _BATCH_BYTES: Final = 786_432
 """Before compression, and so surely below what a broker takes (`message.max.bytes`) after it."""
+_BREATH: Final = 500
 _MAX_HASHES: Final = 100_000
 
 
@@ -194,18 +195,24 @@ class Lane:
     async def _pack(self, sends: Iterable[Send]) -> dict[TopicPartition, list[BatchBuilder]]:
         """Records in whole batches: one by one, with a future for each, they cost more than all that was folded."""
         packed: dict[TopicPartition, list[BatchBuilder]] = {}
-        for topic, value, key, partition in sends:
+        partitions: dict[str, int] = {}
+        for i, (topic, value, key, partition) in enumerate(sends):
+            if i % _BREATH == _BREATH - 1:
+                await asyncio.sleep(0)  # heartbeats and health must get their turn among thousands
             if len(value) > MAX_RECORD_BYTES:
                 raise MessageSizeTooLargeError(f"{len(value)} bytes, at most {MAX_RECORD_BYTES} are written")
             if partition is None:
-                partition = self._partition_of(key, await self.partitions(topic))
+                if topic not in partitions:
+                    partitions[topic] = await self.partitions(topic)
+                partition = self._partition_of(key, partitions[topic])
             where = TopicPartition(topic, partition)
             batches = packed.get(where)
             if batches is None:
                 batches = packed[where] = [self._producer.create_batch()]
             if batches[-1].append(key=key, value=value, timestamp=None) is None:
                 batches.append(self._producer.create_batch())
-                batches[-1].append(key=key, value=value, timestamp=None)
+                if batches[-1].append(key=key, value=value, timestamp=None) is None:
+                    raise MessageSizeTooLargeError(f"{len(value)} bytes do not fit an empty batch")
         return packed
 
     def _partition_of(self, key: bytes | None, partitions: int) -> int:
