@@ -83,7 +83,7 @@ def _run(name: str, filled: FilledTopic) -> Run:
 def _row(run: Run) -> str:
     return (
         f"{run.name:<10} {run.eps:>11,.0f}/s  {run.seconds:>7.2f} s  {run.cpu_s:>7.2f} s CPU"
-        f"  {run.records / run.cpu_s:>11,.0f}/CPU s  {run.rss_mb:>6.0f} MB  {json.dumps(run.extra)}"
+        f"  {run.eps_cpu:>11,.0f}/CPU s  {run.rss_mb:>6.0f} MB  {json.dumps(run.extra)}"
     )
 
 
@@ -91,17 +91,20 @@ def table(runs: dict[str, Run], failed: Sequence[str] = ()) -> str:
     """The best run of each, as a table in Markdown; of the failed ones, that they are."""
     ours = runs.get("tidegate")
     lines = [
-        "| | events/s | Tidegate is | seconds | events per CPU second | peak memory, MB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| | events/s | Tidegate is | seconds | CPU seconds | events per CPU second | Tidegate is"
+        " | peak memory, MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, run in runs.items():
-        times = f"{ours.eps / run.eps:.2f} ×" if ours and run is not ours else ""
+        by_wall = by_cpu = ""
+        if ours and run is not ours:
+            by_wall, by_cpu = f"{ours.eps / run.eps:.2f} ×", f"{ours.eps_cpu / run.eps_cpu:.2f} ×"
         lines.append(
-            f"| {NAMES[name]} | {run.eps:,.0f} | {times} | {run.seconds:.1f}"
-            f" | {run.records / run.cpu_s:,.0f} | {run.rss_mb:.0f} |"
+            f"| {NAMES[name]} | {run.eps:,.0f} | {by_wall} | {run.seconds:.1f} | {run.cpu_s:.1f}"
+            f" | {run.eps_cpu:,.0f} | {by_cpu} | {run.rss_mb:.0f} |"
         )
     lines += [
-        f"| {NAMES[name]} | no run that counts: its output was not as expected | | | | |"
+        f"| {NAMES[name]} | no run that counts: its output was not as expected | | | | | | |"
         for name in dict.fromkeys(failed)
         if name not in runs
     ]
@@ -132,7 +135,11 @@ def summary(spec: Spec, runs: dict[str, Run], load: float) -> dict[str, Any]:
         line |= {f"ratio_{n}": round(ours.eps / r.eps, 3) for n, r in runs.items() if r is not ours}
         line |= {"rss_mb": round(ours.rss_mb), "rollups_per_event": ours.extra["rollups_per_event"]}
         line |= {"tidegate_late": ours.extra["late"], "transactions": ours.extra["transactions"]}
+        line |= {
+            f"ratio_cpu_{n}": round(ours.eps_cpu / r.eps_cpu, 3) for n, r in runs.items() if r is not ours
+        }
     line |= {f"{name}_cpu_s": round(run.cpu_s, 2) for name, run in runs.items()}
+    line |= {f"{name}_eps_cpu": round(run.eps_cpu) for name, run in runs.items()}
     line |= {"events": spec.events, "seed": spec.seed, "rate": spec.rate, "machine": machine()}
     line |= {"load_before": load, "versions": _versions()}
     return line

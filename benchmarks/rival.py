@@ -10,11 +10,15 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import orjson
+from aiokafka import TopicPartition
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from benchmarks.contest import Run, Sums, run_reporting, same
 from benchmarks.filled import FilledTopic, create, end_offsets, read_from
 from benchmarks.process import ROOT, RunFailed
 from benchmarks.traffic import CLOSING, WINDOW_MS
+from service.kafka.clients import admin_client, consumer, started
+from service.settings import Settings
 
 PYTHON: Final = ROOT / ".cache" / "bench-venv" / "bin" / "python"
 """`make bench-ingest` makes it from benchmarks/rivals/requirements.lock."""
@@ -59,7 +63,7 @@ def run_rival(name: str, filled: FilledTopic) -> Run:
     unique = f"bench-{name}-{uuid.uuid4().hex[:8]}"
     output = unique + RIVALS[name].topic_suffix
     if output == unique:
-        asyncio.run(create(filled.settings, output, filled.spec.partitions))
+        asyncio.run(create_kept(filled.settings, output, filled.spec.partitions))
     run = run_reporting(
         name,
         [str(PYTHON), "-m", f"benchmarks.rivals.{name}_sum", *RIVALS[name].arguments],
@@ -79,8 +83,44 @@ def run_rival(name: str, filled: FilledTopic) -> Run:
     return run
 
 
+async def create_kept(settings: Settings, topic: str, partitions: int) -> None:
+    """A topic for output that the broker keeps for ever.
+
+    Quix Streams stamps a window with its start. The traffic's windows are of January 2026, so by the default
+    `retention.ms` of a week they are too old already when they are written, and the broker, which looks every five
+    minutes, would delete what a run has written so far.
+
+    Raises
+    ------
+    RunFailed
+    """
+    await create(settings, topic, partitions)
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic, {"retention.ms": "-1"})
+    async with started(admin_client(settings.kafka), settings.kafka) as admin:
+        for answer in await admin.alter_configs([resource]):
+            for code, detail, *_ in answer.resources:
+                if code:
+                    raise RunFailed(f"cannot keep {topic}: {detail}")
+
+
+async def all_of(settings: Settings, topic: str) -> dict[int, int]:
+    """Offset 0 of each partition of `topic`, where nothing has been deleted.
+
+    Raises
+    ------
+    RunFailed
+        The broker has deleted some of it, for which nobody but this benchmark is to blame.
+    """
+    sources = [TopicPartition(topic, p) for p in await end_offsets(settings, topic)]
+    async with started(consumer(settings.kafka, group_id=None), settings.kafka) as reader:
+        firsts = {tp.partition: first for tp, first in (await reader.beginning_offsets(sources)).items()}
+    if any(firsts.values()):
+        raise RunFailed(f"the broker has deleted some of {topic}: it begins at {firsts}")
+    return firsts
+
+
 async def _sums(name: str, topic: str, filled: FilledTopic) -> Sums:
-    starts = dict.fromkeys(await end_offsets(filled.settings, topic), 0)
+    starts = await all_of(filled.settings, topic)
     last: dict[tuple[str, int], float] = {}
     async for record in read_from(filled.settings, topic, starts):
         workflow, window, value = RIVALS[name].read(record)
