@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from schemas.rollups import BUCKET_SECONDS, Rollup
 from service.detect import traces
 from service.detect.bucket import Bucket
@@ -25,6 +27,7 @@ def merge(state: WorkflowState, rollup: Rollup) -> Bucket | None:
     last = rollup.last_event_at.timestamp() if rollup.last_event_at else float(start)
     state.now = max(state.now, last)
     _add_day(state, start, rollup.cost_nanos)
+    _add_month(state, rollup.bucket_start, rollup.cost_nanos)
     _add_shares(state, rollup)
     _add_quality(state, rollup, start)
     _add_traces(state, rollup, float(start), last)
@@ -62,10 +65,33 @@ def _add_day(state: WorkflowState, start: int, cost: int) -> None:
         state.day_cost += cost
 
 
+def _add_month(state: WorkflowState, at: datetime, cost: int) -> None:
+    month = at.year * 12 + at.month - 1
+    if month > state.month:
+        state.month, state.month_cost = month, 0
+    if month == state.month:
+        state.month_cost += cost
+
+
+def _learn_shares(state: WorkflowState, lately: bool) -> None:
+    # A generation is learnt when it is dropped, five minutes and more after its last call: what an incident that
+    # was not yet seen did in it must not become the usual.
+    dropped = [(state.older_shares, state.older_shares_cost - state.older_shares_charges)]
+    if not lately:
+        dropped.append((state.shares, state.shares_cost - state.shares_charges))
+    begun = state.shares_since - 2 * _LATELY_S
+    held = any(i.holds_baseline(state.now) for i in state.incidents.values())
+    if held or any(over >= begun for family, over in state.over.items() if family != "data_quality"):
+        return
+    for shares, spent in dropped:
+        state.usual_shares.learn(shares, spent, state.now)
+
+
 def _add_shares(state: WorkflowState, rollup: Rollup) -> None:
     # Two generations of five minutes instead of one ring of maps: evidence wants "lately", not a window.
     if state.now - state.shares_since >= _LATELY_S:
         lately = state.now - state.shares_since < 2 * _LATELY_S
+        _learn_shares(state, lately)
         state.older_shares, state.shares = (state.shares if lately else {}), {}
         state.older_shares_cost, state.shares_cost = (state.shares_cost if lately else 0), 0
         state.older_shares_charges, state.shares_charges = (state.shares_charges if lately else 0), 0

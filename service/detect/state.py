@@ -11,6 +11,7 @@ from detectors.registry import DETECTORS
 from service.detect.bucket import Bucket, Crowd
 from service.detect.quality import Quality
 from service.detect.traces import LeftOut, TraceTotals, drop
+from service.detect.usual_shares import UsualShares
 from service.errors import StateTooLarge
 from service.rules.config import WorkflowConfig
 from service.rules.lifecycle import Incident
@@ -72,6 +73,8 @@ class WorkflowState(msgspec.Struct):
         All spend of the time that `shares` and `older_shares` are of, that without a label too.
     shares_charges, older_shares_charges : int
         The share of it that is charges.
+    month : int
+        Months of UTC since the year 0. `month_cost` is its spend so far with charges, as `day_cost` is the day's.
     left_out : LeftOut
         What the traces that are not in `traces` can have cost.
     """
@@ -101,6 +104,9 @@ class WorkflowState(msgspec.Struct):
     quality: Quality = msgspec.field(default_factory=Quality)
     older_quality: Quality = msgspec.field(default_factory=Quality)
     crowd: Crowd = msgspec.field(default_factory=Crowd)
+    usual_shares: UsualShares = msgspec.field(default_factory=UsualShares)
+    month: int = 0
+    month_cost: int = 0
     tuned_by: WorkflowConfig | None = None
     """The configuration the detectors were last tuned by; not stored."""
 
@@ -137,6 +143,9 @@ class _Stored(msgspec.Struct, array_like=True):
     quality: Quality = msgspec.field(default_factory=Quality)
     older_quality: Quality = msgspec.field(default_factory=Quality)
     crowd: Crowd = msgspec.field(default_factory=Crowd)
+    usual_shares: UsualShares = msgspec.field(default_factory=UsualShares)
+    month: int = 0
+    month_cost: int = 0
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -231,6 +240,9 @@ def _encoded(state: WorkflowState) -> bytes:
         state.quality,
         state.older_quality,
         state.crowd,
+        state.usual_shares,
+        state.month,
+        state.month_cost,
     )
     try:
         return bytes((VERSION,)) + _ENCODER.encode(stored)
@@ -288,4 +300,7 @@ def decode(data: bytes) -> WorkflowState:
         quality=stored.quality,
         older_quality=stored.older_quality,
         crowd=stored.crowd,
+        usual_shares=stored.usual_shares,
+        month=stored.month,
+        month_cost=stored.month_cost,
     )

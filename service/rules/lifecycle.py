@@ -75,6 +75,8 @@ class Incident(msgspec.Struct, array_like=True):
     drivers: list[tuple[str, int, float, float]] = []
     """Factor, share in nano-dollars, before, after: of its dearest minutes so far, which explain it best."""
     note: str = ""
+    suspects: list[tuple[str, str, float, float, float]] = []
+    """Dimension, value, share of the excess, usual share, share: whose doing it was when it could last be told."""
 
     def holds_baseline(self, now: float) -> bool:
         """Whether learning stands still: what happens now must not become the usual."""
