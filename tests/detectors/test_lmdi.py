@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.lmdi import decompose, logarithmic_mean
+from detectors.lmdi import decompose, logarithmic_mean, shapley
 from detectors.protocol import Contribution
 
 FACTORS = ("traces", "calls_per_trace", "input_per_call", "price")
@@ -103,6 +104,74 @@ def test_a_factor_that_is_zero_on_one_side_explains_the_change() -> None:
     assert shares(found) == {"output_per_call": 50, "traces": 0}
     both = decompose([{"traces": 0.0}, {"traces": 3.0}], [{"traces": 0.0}, {"traces": 4.0}], 1)
     assert shares(both) == {"traces": 1}
+
+
+zeros = st.just(0.0) | st.floats(1e-3, 1e6)
+with_zeros = st.fixed_dictionaries(dict.fromkeys(FACTORS, zeros))
+
+
+@settings(deadline=None)
+@given(with_zeros, with_zeros)
+def test_shapley_values_add_up_to_the_change_of_the_product(
+    before: dict[str, float], after: dict[str, float]
+) -> None:
+    found = shapley(before, after)
+    was, is_ = math.prod(before.values()), math.prod(after.values())
+    size = math.prod(max(before[f], after[f]) for f in FACTORS)
+    assert math.fsum(found.values()) == pytest.approx(is_ - was, rel=1e-9, abs=1e-9 * size)
+    assert all(found[f] == 0.0 for f in FACTORS if before[f] == after[f])
+    for f in FACTORS:
+        assert found[f] * (after[f] - before[f]) >= 0, "a factor that grew never has a negative share"
+    assert shapley(after, before) == pytest.approx({f: -v for f, v in found.items()}, abs=1e-9 * size)
+
+
+def test_shapley_values_are_the_average_over_all_orders() -> None:
+    before, after = {"a": 2.0, "b": 3.0, "c": 0.0}, {"a": 4.0, "b": 1.0, "c": 5.0}
+    orders = list(itertools.permutations("abc"))
+    brute = dict.fromkeys("abc", 0.0)
+    for order in orders:
+        at = dict(before)
+        for f in order:
+            was = math.prod(at.values())
+            at[f] = after[f]
+            brute[f] += (math.prod(at.values()) - was) / len(orders)
+    assert shapley(before, after) == pytest.approx(brute)
+    assert shapley({}, {}) == {}
+
+
+@settings(deadline=None)
+@given(with_zeros, with_zeros, with_zeros, with_zeros)
+def test_with_zeros_the_shares_add_up_to_the_nano_dollar_and_none_outgrows_the_money(
+    input_before: dict[str, float],
+    input_after: dict[str, float],
+    output_before: dict[str, float],
+    output_after: dict[str, float],
+) -> None:
+    before, after = [input_before, output_before], [input_after, output_after]
+    change = round(spend(after) - spend(before))
+    found = decompose(before, after, change)
+    assert sum(c.share_nanos for c in found) == change
+    size = math.fsum(
+        math.prod(max(old[f], new[f]) for f in FACTORS) for old, new in zip(before, after, strict=True)
+    )
+    logs = max(
+        abs(math.log(new[f] / old[f])) if old[f] > 0 and new[f] > 0 else 1.0
+        for old, new in zip(before, after, strict=True)
+        for f in FACTORS
+    )
+    assert all(abs(c.share_nanos) <= 8 * size * (1 + logs) + 8 for c in found)
+
+
+def test_a_product_too_small_for_a_float_is_split_all_the_same() -> None:
+    before = [{"traces": 1e-200, "price": 1e-200}]
+    after = [{"traces": 3.0, "price": 2.0}]
+    found = decompose(before, after, 6)
+    assert sum(c.share_nanos for c in found) == 6
+
+
+def test_factors_that_cancel_out_are_told_as_they_are() -> None:
+    found = shares(decompose([{"traces": 1e6, "price": 2.0}], [{"traces": 2e6, "price": 1.0}], 0))
+    assert found["traces"] == -found["price"] == pytest.approx(2e6 * math.log(2.0), abs=2)
 
 
 def test_no_change_has_no_shares_and_no_streams_have_no_factors() -> None:
