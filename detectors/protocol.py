@@ -49,6 +49,8 @@ class Window:
         Traces that ended (went silent) by the end of this window; each is given once.
     usual_nanos_per_s : float
         What the workflow usually spends per second at this time of day; 0 while unknown.
+    customers, api_keys : sequence of (name, calls, nano-dollars)
+        The dearest ones in this window, each once; the others are left out.
     """
 
     start: float
@@ -65,6 +67,8 @@ class Window:
     live: Sequence[Trace] = field(default=())
     finished: Sequence[Trace] = field(default=())
     usual_nanos_per_s: float = 0.0
+    customers: Sequence[tuple[str, int, int]] = field(default=())
+    api_keys: Sequence[tuple[str, int, int]] = field(default=())
 
     @property
     def end(self) -> float:
@@ -84,7 +88,7 @@ class Score:
     factor : str
         Which quantity is unusual.
     culprits : tuple of str
-        Trace ids that are to blame, the dearest first.
+        Trace ids (of a newcomer: its name) that are to blame, the dearest first.
     ready : bool
         Enough was learnt to judge.
     since : float or None
