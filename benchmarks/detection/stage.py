@@ -1,0 +1,90 @@
+"""Tidegate over a labelled stream: the same path as `tidegate replay`, from JSON lines to alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from benchmarks.detection.stream import Calls, Page, Stream
+from benchmarks.detection.traffic import MODELS
+from schemas.alerts import Alert
+from schemas.control import Launch
+from service.replay import Replay
+from service.rules.config import ConfigBook
+
+
+def lines(stream: Stream) -> Iterator[bytes]:
+    """The stream in the wire format, a cost event per line."""
+    calls: Calls = stream.calls
+    head = f'","workflow":"{stream.workflow}"'
+    models = [f',"provider":"{provider}","model":"{model}"' for provider, model, *_ in MODELS]
+    columns = zip(
+        calls.t.tolist(),
+        calls.trace.tolist(),
+        calls.customer.tolist(),
+        calls.key.tolist(),
+        calls.model.tolist(),
+        calls.input.tolist(),
+        calls.cached.tolist(),
+        calls.output.tolist(),
+        calls.cost.tolist(),
+        calls.error.tolist(),
+        strict=True,
+    )
+    for i, (t, trace, customer, key, model, input_, cached, output, cost, error) in enumerate(columns):
+        yield (
+            f'{{"event_id":"{i}{head}{models[model]},"occurred_at":{t:.3f},"trace_id":"t{trace}"'
+            f',"customer":"c{customer}","api_key":"k{key}","input_tokens":{input_}'
+            f',"cached_input_tokens":{cached},"output_tokens":{output}'
+            f',"cost_usd":"{cost // 1_000_000_000}.{cost % 1_000_000_000:09d}"'
+            f',"status":"{"error" if error else "success"}"}}'
+        ).encode()
+
+
+def book_of(stream: Stream) -> ConfigBook:
+    """What ops announced: nothing but backfills."""
+    book = ConfigBook.empty()
+    for i, episode in enumerate(stream.episodes):
+        if episode.kind == "backfill":
+            book = book.apply(f"launch/backfill-{i}", _announced(stream, i), i)
+    return book
+
+
+def alerts_of(stream: Stream) -> list[Page]:
+    """Everything that fired, once each, in order of time."""
+    replay = Replay(book_of(stream))
+    fired: list[Page] = []
+    for line in lines(stream):
+        effects = replay.feed(line)
+        if effects is not None:
+            fired += [page for alert in effects.alerts if (page := _page(alert)) is not None]
+    fired += [page for alert in replay.drain().alerts if (page := _page(alert)) is not None]
+    return fired
+
+
+def _page(alert: Alert) -> Page | None:
+    if alert.sequence != 1 or alert.fired_at is None:
+        return None
+    return Page(
+        at=alert.fired_at.timestamp(),
+        started=alert.started_at.timestamp(),
+        kind=alert.kind,
+        severity=alert.severity,
+        excess_nanos=alert.excess_nanos,
+        score=alert.verdict.score,
+    )
+
+
+def _announced(stream: Stream, index: int) -> bytes:
+    episode = stream.episodes[index]
+    launch = Launch(
+        name=f"backfill-{index}",
+        workflow=stream.workflow,
+        starts_at=datetime.fromtimestamp(int(episode.start), UTC),
+        ends_at=datetime.fromtimestamp(int(episode.end) + 1, UTC),
+        volume_multiple=2 * episode.size,
+        cap_usd=Decimal(1_000_000),
+        owner="ops",
+    )
+    return launch.to_json()
