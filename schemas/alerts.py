@@ -68,11 +68,21 @@ class DimensionEvidence(Part):
     calls: Count
     cost_nanos: Nanos
     share: Annotated[float, Field(ge=0, le=1)] = Field(description="of the workflow's spend in the same time")
+    usual_share: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="what `share` usually is; null while that is not known"
+    )
+    excess_share: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        None,
+        description="of the excess, where this value is one of the few that explain it; above 1 where others spend"
+        " less than usual; null for those that only spend much",
+    )
 
 
 class Evidence(Part):
     traces: Annotated[list[TraceEvidence], Field(max_length=10)] = []
-    top: Annotated[list[DimensionEvidence], Field(max_length=20)] = []
+    top: Annotated[list[DimensionEvidence], Field(max_length=20)] = Field(
+        [], description="those that explain the excess first, then the dearest of each dimension"
+    )
 
 
 class Verdict(Part):
@@ -107,6 +117,9 @@ class Alert(Record):
     excess_nanos: Nanos
     projected_nanos: Nanos = Field(
         description="spend of the UTC day, charges included, if this goes on to its end"
+    )
+    projected_month_nanos: Nanos | None = Field(
+        None, description="spend of the UTC month, charges included, if this goes on to its end"
     )
     drivers: Annotated[list[Driver], Field(max_length=10)] = []
     evidence: Evidence = Evidence()

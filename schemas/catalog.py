@@ -42,11 +42,13 @@ _ALERT: Final[dict[str, Any]] = {
     "fired_at": _T1,
     "updated_at": _T1,
     "sequence": 1,
-    "summary": "support-agent is spending $212/h, 9× its usual $23/h: calls per trace went from 3 to 41.",
+    "summary": "support-agent is spending $212/h, 9× its usual $23/h: calls per trace went from 3 to 41"
+    " since 14:07 UTC in 1 trace of customer acme; $3.50 over so far.",
     "cost_nanos": 3_900_000_000,
     "expected_nanos": 420_000_000,
     "excess_nanos": 3_480_000_000,
     "projected_nanos": 2_310_000_000_000,
+    "projected_month_nanos": 2_890_000_000_000,
     "drivers": [
         {"factor": "calls_per_trace", "share_nanos": 3_300_000_000, "before": 3.1, "after": 41.0},
         {"factor": "traces", "share_nanos": 180_000_000, "before": 14.0, "after": 15.0},
@@ -70,6 +72,8 @@ _ALERT: Final[dict[str, Any]] = {
                 "calls": 131,
                 "cost_nanos": 3_150_000_000,
                 "share": 0.81,
+                "usual_share": 0.06,
+                "excess_share": 0.94,
             }
         ],
     },
