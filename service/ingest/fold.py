@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from operator import attrgetter
@@ -38,9 +39,11 @@ class Batch:
     Attributes
     ----------
     deltas : list of Delta
-        By workflow, then bucket: what becomes rollups.
+        By bucket, then workflow: what becomes rollups.
     tick : Tick or None
         None when time has not moved since the last drain.
+    since : float or None
+        The watermark of the tick before, epoch seconds; None when this is the fold's first.
     last_offset : int or None
         Of the last record that is accounted for here; None without records.
     duplicates : int
@@ -55,6 +58,7 @@ class Batch:
     deltas: list[Delta] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     tick: Tick | None = None
+    since: float | None = None
     last_offset: int | None = None
     records: int = 0
     surplus: int = 0
@@ -68,6 +72,32 @@ class Batch:
     def rollups(self) -> list[Rollup]:
         """The deltas as validated records; `Delta.to_json` makes the same bytes at a tenth of the cost."""
         return [delta.rollup() for delta in self.deltas]
+
+    def in_time(self) -> Iterator[Delta | Tick]:
+        """The deltas, and the passage of time between them, as a reader should see them.
+
+        A batch of live traffic has one tick, the last. One that catches up may span hours; told of them only at
+        its end, the reader would have to keep all its buckets open until then. So a tick also stands before
+        a bucket when time has come at least one bucket on since the tick before it: nothing of what this batch
+        knows to be earlier is still to come, late events included, for they stand with their bucket.
+        """
+        if self.tick is not None and self.deltas:
+            tick, end = self.tick, self.tick.watermark.timestamp()
+            told = self.since if self.since is not None else float(self.deltas[0].bucket * BUCKET_SECONDS)
+            for delta in self.deltas:
+                start = delta.bucket * BUCKET_SECONDS
+                if told + BUCKET_SECONDS <= start < end:
+                    told = float(start)
+                    yield Tick(
+                        partition=tick.partition,
+                        partitions=tick.partitions,
+                        watermark=EPOCH + timedelta(seconds=start),
+                    )
+                yield delta
+        else:
+            yield from self.deltas
+        if self.tick is not None:
+            yield self.tick
 
     @property
     def empty(self) -> bool:
@@ -229,8 +259,14 @@ class Fold:
         if self._limits is not None:
             self._limits.refused(record, why)
 
-    def advance_idle(self, elapsed_wall_s: float) -> None:
-        """Let wall time pass in which there was nothing to read. Call it only when the partition is read up."""
+    def advance_idle(self, elapsed_wall_s: float, *, silent: bool = False) -> None:
+        """Let wall time pass in which there was nothing to read. Call it only when the partition is read up.
+
+        `silent`: it is known to have had nothing new for longer than the idle timeout. It is idle at once then;
+        its watermark stays where it is, and goes on from there.
+        """
+        if silent:
+            self._silence = max(self._silence, math.nextafter(self._idle_timeout, math.inf))
         before = self._silence
         self._silence += elapsed_wall_s
         beyond = self._silence - max(before, self._idle_timeout)
@@ -249,10 +285,12 @@ class Fold:
         for workflow, duplicates in self._duplicates.items():
             if workflow in newest:
                 newest[workflow].duplicates = duplicates
+        since = self._ticked[0] / _S if self._ticked is not None else None
         batch = Batch(
             deltas=deltas,
             dead_letters=self._dead_letters,
             tick=self._tick(),
+            since=since,
             last_offset=self._last_offset,
             records=self._records,
             surplus=self._events + sum(self._duplicates.values()) + len(self._dead_letters) - self._records,
@@ -281,7 +319,7 @@ class Fold:
         )
 
 
-_in_order: Final = attrgetter("workflow", "bucket", "first_offset")
+_in_order: Final = attrgetter("bucket", "workflow", "first_offset")
 
 
 def _faults(deltas: Sequence[Delta]) -> dict[tuple[PriceFaultKind, str, str], int]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from schemas.topics import COST_EVENTS
 from service.errors import Fenced
+from service.ingest import pace
 from service.ingest.price import Pricer
 from service.ingest.stream import Parked, Stream
 from service.kafka import Consumer, ConsumerRebalanceListener, KafkaError, TopicPartition
@@ -27,7 +28,11 @@ from service.settings import Settings
 _LOG = logging.getLogger(__name__)
 _POLL_MS: Final = 100
 _POLL_RECORDS: Final = 10_000
-"""What is polled at once is in memory at once: several times the bytes on the wire."""
+"""What is polled and not yet folded is in memory: several times the bytes on the wire."""
+_LEAST_RECORDS: Final = 1_000
+"""Polled all the same when others are held: whoever is behind must come forward."""
+_COMMIT_MS: Final = 10
+"""Longest wait for records while a partition that has some waits for its commit to end."""
 _REOPEN_S: Final = 1.0
 
 
@@ -193,21 +198,29 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
     # --- turns --------------------------------------------------------------------------------------------
 
     async def _poll(self, stopping: asyncio.Task[bool]) -> Records:
-        """Step 5. A partition whose next batch is full while the last is on its way is left alone meanwhile.
+        """Step 5. A partition that has records which are not folded yet is left alone meanwhile.
 
         aiokafka waits for the end of a rebalance whatever the timeout, so `stop` interrupts it.
         """
-        waiting = [s.committing for s in self._streams.values() if s.full and s.committing is not None]
-        positions = {
-            source: stream.position
-            for source, stream in self._streams.items()
-            if not (stream.full and stream.committing is not None)
-        }
-        if waiting and not positions:
-            await asyncio.wait([*waiting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        streams = self._streams.values()
+        blocked = [s for s in streams if s.full and s.committing is not None]
+        commits = [s.committing for s in blocked if s.committing is not None]
+        until = self._until()
+        ready = any(s.held and s not in blocked and self._may_go_on(until)(s.fold.watermark) for s in streams)
+        positions = {s.source: s.position for s in streams if not s.held and s not in blocked}
+        if self._streams and not positions:
+            if not ready:
+                await asyncio.wait(
+                    [*commits, stopping], timeout=_POLL_MS / 1_000, return_when=asyncio.FIRST_COMPLETED
+                )
             return {}
+        held = sum(len(s.held) for s in streams)
         polling = asyncio.create_task(
-            self._poller.poll(positions, timeout_ms=_POLL_MS, max_records=_POLL_RECORDS)
+            self._poller.poll(
+                positions,
+                timeout_ms=0 if ready else _COMMIT_MS if commits else _POLL_MS,
+                max_records=max(_POLL_RECORDS - held, _LEAST_RECORDS),
+            )
         )
         await asyncio.wait({polling, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not polling.done():
@@ -216,14 +229,28 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
             return {}
         return polling.result()
 
+    def _waiting(self, stream: Stream) -> int | None:
+        """Records on the broker that have not been folded; None before the broker has said where its log ends."""
+        end = self._consumer.highwater(stream.source)
+        return None if end is None else max(end - stream.position, len(stream.held))
+
+    def _until(self) -> float:
+        return pace.limit(s.standing(self._waiting(s)) for s in self._streams.values())
+
+    def _may_go_on(self, until: float) -> Callable[[float], bool]:
+        now = self._clock.now().timestamp()
+        return lambda watermark: pace.may_fold(watermark, until, now)
+
     async def _take(self, records: Records) -> None:
         """Steps 4 and 6, and the beginning of 7. What came for a partition without a lane is read again later."""
+        for source, stream in self._streams.items():
+            stream.held.extend(records.get(source, ()))
+        may_go_on = self._may_go_on(self._until())
         now = self._clock.now().timestamp()
         for source, stream in self._streams.items():
-            if source in records:
-                await stream.take(records[source])
-            stream.look(source not in records and await self._read_up(source))
-            waiting = max((self._consumer.highwater(source) or 0) - stream.position, 0)
+            await stream.take(may_go_on)
+            stream.look(not stream.held and source not in records and await self._read_up(source))
+            waiting = self._waiting(stream) or 0
             stream.commit_if_due(waiting)
             partition = str(source.partition)
             metrics.INGEST_LAG.labels(partition).set(waiting)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, Self
@@ -14,7 +15,9 @@ from schemas.topics import DEAD_LETTERS, ROLLUPS
 from service.errors import Fenced
 from service.ingest.dead_letter import DeadLetterLimits
 from service.ingest.dedup import SeenIds
+from service.ingest.delta import Delta
 from service.ingest.fold import Batch, Fold
+from service.ingest.pace import PATIENCE_S, STEP_S, Standing
 from service.ingest.price import Pricer
 from service.ingest.tally import tally
 from service.kafka import Consumer, ConsumerRecord, TopicPartition
@@ -25,12 +28,19 @@ from service.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _BREATH: Final = 2_000
-"""Records folded before heartbeats and commits get a turn: some 10 ms."""
+"""Most records folded before heartbeats and commits get a turn: some 10 ms."""
+_GASP: Final = 50
+"""Fewest. Where calls are few, many records are hours, and how far time has come is looked at between breaths."""
+_BREATH_S: Final = STEP_S / 4
+"""Event time that a breath should span at most."""
 _TICK_S: Final = 1.0
 _CATCH_UP_S: Final = 2.0
 """Oldest that a batch may grow while many records wait."""
 _BATCH_BYTES: Final = 67_108_864
 """Of record values in one batch. They are kept until it is committed where they are refused."""
+_SKEW_S: Final = 60.0
+"""By which this machine's clock and the broker's may differ, when asked how long a partition has been silent."""
+_LOG_APPEND_TIME: Final = 1
 _offset: Final = attrgetter("offset")
 _value: Final = attrgetter("value")
 
@@ -44,6 +54,7 @@ class Parked:
 
     fold: Fold
     position: int
+    appended: float | None
 
 
 class Stream:
@@ -53,6 +64,11 @@ class Stream:
     ----------
     position : int
         The offset after the last record that was folded or remembered.
+    held : deque of ConsumerRecord
+        Polled after that, and not folded yet.
+    appended : float or None
+        When the broker was given the last record folded or remembered, epoch seconds; minus infinity before the
+        first. None: it does not say, its times are the producers' own.
     committing : Task or None
         At most one commit at a time; the next batch is folded meanwhile.
     """
@@ -65,11 +81,14 @@ class Stream:
         committed: int,
         position: int,
         clock: Clock,
+        appended: float | None = float("-inf"),
     ) -> None:
         kafka = settings.kafka
         self.source: TopicPartition = lane.source
         self.fold = fold
         self.position = position
+        self.held: deque[ConsumerRecord] = deque()
+        self.appended = appended
         self.committing: asyncio.Task[None] | None = None
         self._settings = settings.ingest
         self._rollups, self._dead_letters = kafka.topic(ROLLUPS), kafka.topic(DEAD_LETTERS)
@@ -77,10 +96,13 @@ class Stream:
         self._committed = committed
         self._clock = clock
         self._since: float | None = None  # when the oldest record not yet drained was folded
-        self._told = self._looked = (
-            clock.monotonic()
-        )  # when the last batch or tick was drained, and the last look
+        # When the last batch or tick was drained, the last look, and the last fold.
+        self._told = self._looked = self._moved = clock.monotonic()
         self._value_bytes = 0
+        self._breath = _GASP
+        self._read_up_at: float | None = None  # for the first time after a backlog
+        self._ticks = 0  # of the batch that is on its way
+        self._began: float | None = None  # the watermark with which the batch began
 
     @classmethod
     async def open(
@@ -111,44 +133,91 @@ class Stream:
             await lane.close()
             raise
         if parked and parked.position == opening.committed:
-            fold = parked.fold
+            fold, appended = parked.fold, parked.appended
             fold.partitions = partitions
         else:
-            fold = _new_fold(settings, source, partitions, pricer)
+            fold, appended = _new_fold(settings, source, partitions, pricer), float("-inf")
         _LOG.info("%s-%d: from %d, remembering from %d", *source, opening.committed, opening.start)
-        return cls(settings, lane, fold, opening.committed, opening.start, clock)
+        return cls(settings, lane, fold, opening.committed, opening.start, clock, appended)
 
-    async def take(self, records: Sequence[ConsumerRecord]) -> None:
-        """Step 6, and 4 for records of the tail.
+    def standing(self, waiting: int | None) -> Standing:
+        """For `pace.limit`. `waiting`: records on the broker that have not been folded; None: not known yet.
+
+        A partition that was read up a moment ago holds detect's time back until it is idle, and so the others
+        wait for it that long; but only after a backlog, or a trickle of old events would hold them for ever.
+        """
+        now = self._clock.monotonic()
+        if waiting is None or waiting > 0:
+            return Standing(self.fold.watermark, now - self._moved < PATIENCE_S)
+        awaited = self._read_up_at is not None and now - self._read_up_at <= self._settings.idle_timeout_s
+        return Standing(self.fold.watermark, awaited and not self.fold.idle)
+
+    async def take(self, may_go_on: Callable[[float], bool]) -> None:
+        """Step 6, and 4 for records of the tail: fold what is held, while the watermark may go on from where it is.
 
         Raises
         ------
         TooManyDeadLetters
         """
         started = self._clock.monotonic()
-        fresh = bisect_left(records, self._committed, key=_offset)
-        for part, take in ((records[:fresh], self.fold.remember), (records[fresh:], self.fold.take)):
-            for i in range(0, len(part), _BREATH):
-                breath = part[i : i + _BREATH]
-                take(breath)
-                self.position = breath[-1].offset + 1
-                await asyncio.sleep(0)
-        self._value_bytes += sum(map(len, filter(None, map(_value, records[fresh:]))))
+        while self.held and not self.full and may_go_on(self.fold.watermark):
+            self._fold(self._next_breath())
+            await asyncio.sleep(0)
         if self._since is None and self.fold.records:
             self._since = started
         metrics.INGEST_FOLD_SECONDS.observe(self._clock.monotonic() - started)
+
+    def _next_breath(self) -> list[ConsumerRecord]:
+        """As many records as the last ones let expect to span little time; of the tail, or fresh, never both."""
+        held = self.held
+        breath = [held.popleft() for _ in range(min(self._breath, len(held)))]
+        tail = bisect_left(breath, self._committed, key=_offset)
+        if 0 < tail < len(breath):
+            held.extendleft(reversed(breath[tail:]))
+            del breath[tail:]
+        return breath
+
+    def _fold(self, breath: Sequence[ConsumerRecord]) -> None:
+        last, before = breath[-1], self.fold.watermark
+        if last.offset < self._committed:
+            self.fold.remember(breath)
+        else:
+            self.fold.take(breath)
+            self._value_bytes += sum(map(len, filter(None, map(_value, breath))))
+        self.position = last.offset + 1
+        self.appended = last.timestamp / 1_000 if last.timestamp_type == _LOG_APPEND_TIME else None
+        self._moved = self._clock.monotonic()
+        if self.fold.records and self._began is None:
+            self._began = before if before > float("-inf") else self.fold.watermark
+        passed = self.fold.watermark - before
+        if passed <= _BREATH_S / 2:
+            self._breath = min(2 * self._breath, _BREATH)
+        elif passed > _BREATH_S:
+            self._breath = max(self._breath // 2, _GASP)
 
     def look(self, read_up: bool) -> None:
         """Let time pass. `read_up`: there is nothing to read, so its watermark may go on by itself."""
         now = self._clock.monotonic()
         elapsed, self._looked = now - self._looked, now
         if read_up:
-            self.fold.advance_idle(elapsed)
+            self._read_up_at = now if self._read_up_at is None else self._read_up_at
+            was_idle = self.fold.idle
+            # Also one that ended hours before others did must not hold them back for the length of the timeout.
+            silent = self.appended is not None and (
+                self._clock.now().timestamp() - self.appended > self._settings.idle_timeout_s + _SKEW_S
+            )
+            self.fold.advance_idle(elapsed, silent=silent)
+            if self.fold.idle and not was_idle:
+                self._told = float("-inf")  # to be told at once
 
     @property
     def full(self) -> bool:
-        """A whole batch is folded."""
-        return self.fold.records >= self._settings.max_batch_records or self._value_bytes >= _BATCH_BYTES
+        """A whole batch is folded: of records, of bytes, or of event time."""
+        return (
+            self.fold.records >= self._settings.max_batch_records
+            or self._value_bytes >= _BATCH_BYTES
+            or (self._began is not None and self.fold.watermark - self._began >= STEP_S)
+        )
 
     def commit_if_due(self, waiting: int) -> None:
         """Start a commit when a batch is full or old enough, or when there may be a tick to send.
@@ -164,6 +233,8 @@ class Stream:
         now = self._clock.monotonic()
         waited = now - (self._since if self._since is not None else now)
         hurry = waiting < self._settings.max_batch_records
+        if not hurry:
+            self._read_up_at = None
         due = waited * 1_000 >= self._settings.commit_interval_ms or now - self._told >= _TICK_S
         if self.full or (due if hurry else waited >= _CATCH_UP_S):
             self._start_commit(now)
@@ -171,17 +242,17 @@ class Stream:
     def _start_commit(self, now: float) -> None:
         batch = self.fold.drain()
         value_bytes, self._value_bytes = self._value_bytes, 0
-        self._since, self._told = None, now
+        self._since, self._began, self._told = None, None, now
         if not batch.empty:
             self.committing = asyncio.create_task(self._commit(batch, value_bytes))
 
     async def _commit(self, batch: Batch, value_bytes: int) -> None:
         """Steps 7 to 10 for one batch."""
         started = self._clock.monotonic()
-        ticks = 0 if batch.tick is None else await self._lane.partitions(self._rollups)
+        partitions = 0 if batch.tick is None else await self._lane.partitions(self._rollups)
         try:
             await self._lane.commit(
-                self._sends(batch, ticks), None if batch.last_offset is None else batch.last_offset + 1
+                self._sends(batch, partitions), None if batch.last_offset is None else batch.last_offset + 1
             )
         except Fenced:
             metrics.INGEST_FENCED.inc()
@@ -192,15 +263,18 @@ class Stream:
             raise
         metrics.INGEST_TRANSACTIONS.labels("committed").inc()
         metrics.INGEST_COMMIT_SECONDS.observe(self._clock.monotonic() - started)
-        tally(batch, self.source.partition, ticks, value_bytes)
+        tally(batch, self.source.partition, self._ticks, value_bytes)
 
-    def _sends(self, batch: Batch, ticks: int) -> Iterator[Send]:
-        for delta in batch.deltas:
-            yield Send(self._rollups, delta.to_json(), delta.workflow.encode())
-        if batch.tick is not None:
-            # After the rollups: on every partition they are read before the time that closes their bucket.
-            tick = batch.tick.to_json()
-            yield from (Send(self._rollups, tick, partition=partition) for partition in range(ticks))
+    def _sends(self, batch: Batch, partitions: int) -> Iterator[Send]:
+        self._ticks = 0
+        for record in batch.in_time():
+            if isinstance(record, Delta):
+                yield Send(self._rollups, record.to_json(), record.workflow.encode())
+                continue
+            # On every partition, after the rollups of the buckets that it closes.
+            tick = record.to_json()
+            yield from (Send(self._rollups, tick, partition=partition) for partition in range(partitions))
+            self._ticks += partitions
         for letter in batch.dead_letters:
             yield Send(self._dead_letters, letter.to_json(), letter.record_key)
 
@@ -227,7 +301,7 @@ class Stream:
         if self.fold.records:
             self._start_commit(self._clock.monotonic())
             await self._settled()
-        return Parked(self.fold, self.position) if self.position >= self._committed else None
+        return Parked(self.fold, self.position, self.appended) if self.position >= self._committed else None
 
     async def _settled(self) -> None:
         ending, self.committing = self.committing, None
