@@ -24,7 +24,8 @@ app = faust.App(
     web_enabled=False,
     consumer_auto_offset_reset="earliest",
     topic_disable_leader=True,
-    # What makes it faster: larger buffers, fewer and larger requests.
+    # What makes it faster: the paths in Cython that it offers, larger buffers, fewer and larger requests.
+    cython_optimizations=True,
     stream_buffer_maxsize=32_768,
     stream_wait_empty=False,
     broker_max_poll_records=5_000,
