@@ -1,0 +1,156 @@
+"""Everybody on the same streams: thresholds from the clients of the train split, pages on those held out."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any, Final
+
+from benchmarks.detection import stage
+from benchmarks.detection.labelled import MAX_CALLS, chosen, of_client
+from benchmarks.detection.paging import pages_of, threshold_for
+from benchmarks.detection.peers import PEERS, Scores, minutes_of
+from benchmarks.detection.scoring import Tally, sufficient_traffic, tally
+from benchmarks.detection.stream import Page, Split, Stream
+
+OURS: Final = "tidegate"
+DEFAULTS: Final = "defaults"
+SHIPPED: Final = "shipped"
+
+Entry = tuple[str, str]
+"""Who, and how it was set: a page budget such as `0.25`, `defaults`, or `shipped`."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a match is about.
+
+    Attributes
+    ----------
+    count : int or None
+        Clients of each split; None for all.
+    budgets : tuple of float
+        False pages per workflow and month that a threshold may cost.
+    """
+
+    seed: int
+    count: int | None
+    variants: int
+    budgets: tuple[float, ...]
+    ours: bool = True
+    max_calls: int = MAX_CALLS
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of the held-out clients, and the CPU seconds each entry took for it."""
+
+    tallies: dict[Entry, Tally]
+    cpu_s: dict[str, float]
+    calls: int
+
+
+def ours_at() -> Callable[..., list[Page]] | None:
+    """Our detectors with a page budget, where they take one."""
+    return stage.alerts_of if "page_budget" in inspect.signature(stage.alerts_of).parameters else None
+
+
+def thresholds(terms: Terms, processes: int) -> dict[Entry, float]:
+    """For each peer and budget, fitted on clean streams of the train split; and those that are shipped."""
+    clean: dict[str, list[tuple[Scores, float]]] = defaultdict(list)
+    for scores, warm in _spread(_train, terms, "train", processes):
+        for name, each in scores.items():
+            clean[name].append((each, warm))
+    fitted = {
+        (peer.name, f"{budget:g}"): threshold_for(clean[peer.name], budget)
+        for peer in PEERS
+        for budget in terms.budgets
+    }
+    return fitted | {(p.name, SHIPPED): p.shipped for p in PEERS if p.shipped is not None}
+
+
+def play(terms: Terms, limits: dict[Entry, float], processes: int) -> Played:
+    """Pages of everybody on the held-out clients, scored."""
+    tallies: dict[Entry, list[Tally]] = defaultdict(list)
+    cpu_s: dict[str, float] = defaultdict(float)
+    calls = 0
+    for found, took, n in _spread(_held_out, terms, "held_out", processes, limits):
+        calls += n
+        for entry, part in found.items():
+            tallies[entry].append(part)
+        for name, seconds in took.items():
+            cpu_s[name] += seconds
+    return Played({entry: Tally.joined(parts) for entry, parts in tallies.items()}, dict(cpu_s), calls)
+
+
+def _train(terms: Terms, split: Split, index: int, _: object) -> tuple[dict[str, Scores], float]:
+    client = chosen(split, terms.count)[index]
+    stream = next(of_client(client, terms.seed, variants=0, max_calls=terms.max_calls))
+    minutes = minutes_of(stream)
+    return {peer.name: peer.score(minutes) for peer in PEERS}, stream.warm_until
+
+
+def _held_out(
+    terms: Terms, split: Split, index: int, limits: dict[Entry, float]
+) -> tuple[dict[Entry, Tally], dict[str, float], int]:
+    client = chosen(split, terms.count)[index]
+    found: dict[Entry, list[Tally]] = defaultdict(list)
+    cpu_s: dict[str, float] = defaultdict(float)
+    calls = 0
+    for stream in of_client(client, terms.seed, variants=terms.variants, max_calls=terms.max_calls):
+        calls += len(stream.calls)
+        sufficient = sufficient_traffic(stream)
+        for entry, pages in _everybody(stream, terms, limits, cpu_s):
+            found[entry].append(tally(stream, pages, sufficient))
+    return {entry: Tally.joined(parts) for entry, parts in found.items()}, dict(cpu_s), calls
+
+
+def _everybody(
+    stream: Stream, terms: Terms, limits: dict[Entry, float], cpu_s: dict[str, float]
+) -> Iterator[tuple[Entry, list[Page]]]:
+    minutes = minutes_of(stream)
+    for peer in PEERS:
+        begun = time.process_time()
+        scores = peer.score(minutes)
+        cpu_s[peer.name] += time.process_time() - begun
+        for (name, setting), limit in limits.items():
+            if name == peer.name:
+                yield (name, setting), pages_of(scores, limit)
+    if not terms.ours:
+        return
+    begun = time.process_time()
+    yield (OURS, DEFAULTS), stage.alerts_of(stream)
+    cpu_s[OURS] += time.process_time() - begun
+    if (at_budget := ours_at()) is not None:
+        for budget in terms.budgets:
+            yield (OURS, f"{budget:g}"), at_budget(stream, page_budget=budget)
+
+
+def _spread(
+    work: Callable[..., Any], terms: Terms, split: Split, processes: int, extra: object = None
+) -> Iterable[Any]:
+    """The work of each client of a split, in processes of their own, with a line of progress on stderr."""
+    n = len(chosen(split, terms.count))
+    begun = time.perf_counter()
+    # Spawned: a child must not inherit the threads of whatever runs this.
+    with get_context("spawn").Pool(processes, maxtasksperchild=20) as pool:
+        tasks = [(work, terms, split, i, extra) for i in range(n)]
+        for done, result in enumerate(pool.imap_unordered(_call, tasks), 1):
+            yield result
+            if done == n or done % max(n // 10, 1) == 0:
+                spent = time.perf_counter() - begun
+                print(
+                    f"seed {terms.seed}, {split}: {done}/{n} clients, {spent:.0f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+
+
+def _call(task: tuple[Callable[..., Any], Terms, Split, int, object]) -> Any:
+    work, *rest = task
+    return work(*rest)
