@@ -247,10 +247,11 @@ def _backfill(calls: Calls, what: Occasion, rng: np.random.Generator) -> tuple[C
 
 
 def _pool(calls: Calls, at: float) -> Calls:
-    """The last calls before an instant, whole traces, or the first ones after it."""
-    until = int(np.searchsorted(calls.t, at))
+    """The last calls before an instant that no incident had touched, or the first ones after it."""
+    own = calls.take(~calls.injected)
+    until = int(np.searchsorted(own.t, at))
     low = max(0, until - 12 * _POOL)
-    return calls.take(np.arange(low, max(until, min(len(calls), low + 200))))
+    return own.take(np.arange(low, max(until, min(len(own), low + 200))))
 
 
 def _cloned(
