@@ -7,6 +7,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any, Final
@@ -134,13 +135,14 @@ def _everybody(
 def _spread(
     work: Callable[..., Any], terms: Terms, split: Split, processes: int, extra: object = None
 ) -> Iterable[Any]:
-    """The work of each client of a split, in processes of their own, with a line of progress on stderr."""
+    """The work of each client of a split, in processes (one is this one), with a line of progress on stderr."""
     n = len(chosen(split, terms.count))
     begun = time.perf_counter()
     # Spawned: a child must not inherit the threads of whatever runs this.
-    with get_context("spawn").Pool(processes, maxtasksperchild=20) as pool:
+    with get_context("spawn").Pool(processes) if processes > 1 else nullcontext() as pool:
         tasks = [(work, terms, split, i, extra) for i in range(n)]
-        for done, result in enumerate(pool.imap_unordered(_call, tasks), 1):
+        results = pool.imap_unordered(_call, tasks) if pool is not None else map(_call, tasks)
+        for done, result in enumerate(results, 1):
             yield result
             if done == n or done % max(n // 10, 1) == 0:
                 spent = time.perf_counter() - begun

@@ -41,13 +41,14 @@ def displacement(samples: Floats, points: Floats, rng: np.random.Generator) -> F
     trees, size, wide = samples.shape
     n = points.shape[1]
     data, query = samples.reshape(-1, wide), points.reshape(-1, wide)
-    node, at = np.repeat(np.arange(trees), size), np.repeat(np.arange(trees), n)
+    owner = np.repeat(np.arange(trees), size)
+    node, at = owner, np.repeat(np.arange(trees), n)
     which = np.arange(len(query))
     alive, total = np.ones(len(query)), np.zeros(len(query))
     for _ in range(_DEPTH):
         # Nodes are numbered without gaps, and every query sits in a node that has data.
         order = np.argsort(node, kind="stable")
-        data, node = data[order], node[order]
+        data, node, owner = data[order], node[order], owner[order]
         starts = np.flatnonzero(np.diff(node, prepend=-1))
         low, high = np.minimum.reduceat(data, starts), np.maximum.reduceat(data, starts)
         mass = np.diff(np.append(starts, len(node)))
@@ -58,18 +59,21 @@ def displacement(samples: Floats, points: Floats, rng: np.random.Generator) -> F
         cut = np.divide(reach, box, out=np.zeros(len(box)), where=box > 0)
         total[which] += alive * cut * mass[at]
         alive *= 1 - cut
+        each = np.arange(len(starts))
         # Nodes of one value are leaves; the others are cut along a dimension drawn by its share of the box.
         along = np.cumsum(span, axis=1)
         splits = along[:, -1] > 0
         going = splits[at] & (alive > 1e-6)
         if not going.any():
             break
-        place = rng.random(len(splits)) * along[:, -1]
+        # Drawn by tree and place within it, so that no tree's luck depends on what another holds.
+        tree = owner[starts]
+        place = rng.random((trees, size))[tree, each - np.searchsorted(tree, tree)] * along[:, -1]
         axis = np.minimum((along <= place[:, None]).sum(axis=1), wide - 1)
-        each = np.arange(len(splits))
         ceiling = np.nextafter(high[each, axis], low[each, axis])
         value = np.minimum(low[each, axis] + along[each, axis] - place, ceiling)
-        data, node = data[splits[node]], node[splits[node]]
+        inner = splits[node]
+        data, node, owner = data[inner], node[inner], owner[inner]
         query, at, which, alive = query[going], at[going], which[going], alive[going]
         node = 2 * node + (data[np.arange(len(node)), axis[node]] > value[node])
         at = 2 * at + (query[np.arange(len(at)), axis[at]] > value[at])

@@ -14,7 +14,7 @@ import numpy as np
 from river import anomaly, proba, time_series, utils
 
 from benchmarks.detection.peers.seasonal import STEP, log_spend
-from benchmarks.detection.peers.series import DAY, WEEK, Minutes, Scores, scored, stepped
+from benchmarks.detection.peers.series import DAY, WEEK, Minutes, Scores, scored, stepped, trailing_quantile
 from benchmarks.detection.stream import Floats
 
 _SEASON: Final = DAY // STEP
@@ -80,7 +80,8 @@ def half_space_trees(minutes: Minutes) -> Scores:
     """HalfSpaceTrees over spend, calls, cost per call and calls per trace of the steps that are not silent.
 
     All in logs between fixed limits: with a running MinMaxScaler one spike spoils the scale for good. Windows of
-    a day of active steps. S. C. Tan, K. M. Ting, T. F. Liu: Fast Anomaly Detection for Streaming Data, IJCAI 2011.
+    a day of active steps; scored only where spend is above its week's median, since rare lulls are strange too.
+    S. C. Tan, K. M. Ting, T. F. Liu: Fast Anomaly Detection for Streaming Data, IJCAI 2011.
     """
     spend, calls, traces = (stepped(x, STEP) for x in (minutes.spend, minutes.calls, minutes.traces))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -98,10 +99,11 @@ def half_space_trees(minutes: Minutes) -> Scores:
     forest = anomaly.HalfSpaceTrees(
         n_trees=25, height=8, window_size=_SEASON, limits=dict.fromkeys(names, (0.0, 1.0)), seed=1
     )
+    usual = trailing_quantile(spend, WEEK // STEP)
     score = np.full(len(spend), np.nan)
     for learned, i in enumerate(np.flatnonzero((spend > 0) & (calls > 0)).tolist()):
         x = dict(zip(names, features[i].tolist(), strict=True))
-        if learned >= 2 * _SEASON:
+        if learned >= 2 * _SEASON and spend[i] > usual[i]:
             score[i] = forest.score_one(x)
         forest.learn_one(x)
     return scored(minutes, STEP, score)

@@ -17,35 +17,32 @@ STEP: Final = 10
 _LEVEL: Final = 0.98
 _CALIBRATION: Final = 2 * DAY // STEP
 _ALARM: Final = 1e-4
+_LEAST_SCALE: Final = 0.1
+"""Dollars per ten minutes: after two silent days the first cent is no alarm."""
 
 
 def tail(excesses: list[float]) -> tuple[float, float]:
-    """Shape and scale of a generalized Pareto law by the method of moments, the shape within ±0.5.
+    """Shape and scale of a generalized Pareto law by the method of moments, the shape between 0 and 0.45.
 
-    The paper maximizes the likelihood (Grimshaw). Moments differ little at tens of excesses and never fail.
+    The paper maximizes the likelihood (Grimshaw). Moments differ little at tens of excesses and never fail. A
+    negative shape ends the tail: all that lies beyond would be equally impossible, and no threshold could rank it.
     """
     mean = math.fsum(excesses) / len(excesses)
     variance = math.fsum((x - mean) ** 2 for x in excesses) / max(len(excesses) - 1, 1)
     if variance <= 0:
-        return 0.0, max(mean, 1e-9)
+        return 0.0, max(mean, _LEAST_SCALE)
     ratio = mean * mean / variance
-    shape = min(max(0.5 * (1 - ratio), -0.5), 0.45)
-    return shape, max(mean * (1 - shape), 1e-9)
+    shape = min(max(0.5 * (1 - ratio), 0.0), 0.45)
+    return shape, max(mean * (1 - shape), _LEAST_SCALE)
 
 
 def surprise(x: float, threshold: float, shape: float, scale: float, share: float) -> float:
-    """Minus log10 of the chance of a value over `x`; 0 below the threshold, at most 300."""
+    """Minus log10 of the chance of a value over `x`; 0 below the threshold."""
     if x <= threshold:
         return 0.0
     z = (x - threshold) / scale
-    if abs(shape) < 1e-6:
-        log_tail = -z
-    else:
-        inside = 1 + shape * z
-        if inside <= 0:
-            return 300.0
-        log_tail = -math.log(inside) / shape
-    return min(-(math.log(share) + log_tail) / math.log(10), 300.0)
+    log_tail = -z if shape < 1e-6 else -math.log1p(shape * z) / shape
+    return -(math.log(share) + log_tail) / math.log(10)
 
 
 def spend(minutes: Minutes) -> Scores:
