@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from detectors.adtributor import Explanation, attribute
-from service.detect.merge import shares_of
-from service.detect.state import WorkflowState
+from detectors.adtributor import LEAST, Explanation, attribute
+from service.detect.state import Shares, WorkflowState
 from service.detect.usual_shares import DIMENSIONS
 from service.rules.lifecycle import Incident
 
 MAX_SUSPECTS: Final = 6
 _LATELY_S: Final = 300.0
+_AS_GOOD: Final = 0.9
+"""Share of the most surprising dimension's surprise from which on another says the same."""
 _PLAINEST: Final = ("customer", "api_key", "feature", "model", "provider")
 """Which to name first where several say the same: the one that people know."""
 
 
 def suspects(
-    state: WorkflowState, incident: Incident, usual: float, excess: int
+    state: WorkflowState, incident: Incident, shares: Shares, usual: float, excess: int
 ) -> list[tuple[str, str, float, float, float]]:
     """Who makes the excess of the last five to ten minutes, at most `MAX_SUSPECTS`.
 
@@ -27,6 +28,8 @@ def suspects(
 
     Parameters
     ----------
+    shares : dict
+        Spend by dimension and value over these minutes, as `shares_of` has it.
     usual : float
         Nano-dollars per second.
     excess : int
@@ -44,23 +47,30 @@ def suspects(
     begun = state.shares_since - (_LATELY_S if state.older_shares_cost else 0.0)
     seconds = max(state.now - begun, 1.0)
     lately = excess * min(seconds / max(state.now - incident.started, 1.0), 1.0)
-    before = spent - min(max(spent - usual * seconds, lately), spent)
+    more = min(max(spent - usual * seconds, lately), spent)
+    if more <= 0:
+        return []
+    before = spent - more
     now: dict[str, dict[str, float]] = {}
     then: dict[str, dict[str, float]] = {}
-    for dimension, values in shares_of(state).items():
-        if dimension in DIMENSIONS:
-            costs = {v: float(cost - charge) for v, (calls, cost, charge) in values.items() if calls}
-            now[dimension] = costs
-            then[dimension] = {v: past.share(dimension, v) * before for v in costs}
-    if before >= spent:
-        return []
-    found = sorted(attribute(then, now, before, spent), key=_plainest)
+    usually: dict[tuple[str, str], float] = {}
+    for dimension in DIMENSIONS:
+        values = shares.get(dimension, {})
+        # Whoever spent less than this in all explains too little to be named: that is nearly all of them.
+        least = LEAST * more
+        dear = {v: float(c - charge) for v, (calls, c, charge) in values.items() if c >= least and calls}
+        usually |= {(dimension, v): past.share(dimension, v) for v in dear}
+        now[dimension] = dear
+        then[dimension] = {v: usually[dimension, v] * before for v in dear}
+    found = attribute(then, now, before, spent)
+    most = found[0].surprise if found else 0.0
+    found.sort(key=lambda e: _plainness(e, most))
     told = [
         (
             e.dimension,
             s.value,
             round(s.explains, 4),
-            round(past.share(e.dimension, s.value), 4),
+            round(usually[e.dimension, s.value], 4),
             round(s.share, 4),
         )
         for e in found
@@ -69,5 +79,7 @@ def suspects(
     return told[:MAX_SUSPECTS]
 
 
-def _plainest(found: Explanation) -> tuple[float, int]:
-    return -round(found.surprise, 2), _PLAINEST.index(found.dimension)
+def _plainness(found: Explanation, most: float) -> tuple[bool, float, float]:
+    if found.surprise < _AS_GOOD * most:
+        return True, -found.surprise, 0
+    return False, _PLAINEST.index(found.dimension), -found.surprise

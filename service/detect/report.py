@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from heapq import nsmallest
 from typing import Final, cast
 
 from detectors.protocol import Contribution
@@ -14,7 +15,7 @@ from service.detect.blame import suspects
 from service.detect.judge import customers_of, explain, recent_rate, usual_rate, window_since
 from service.detect.merge import shares_of
 from service.detect.sentence import Account, sentence
-from service.detect.state import WorkflowState
+from service.detect.state import Shares, WorkflowState
 from service.detect.usual_shares import DIMENSIONS
 from service.rules.lifecycle import Incident
 
@@ -41,14 +42,16 @@ def report(state: WorkflowState, incident: Incident, config_version: str) -> Ale
     cost = _bounded(max(incident_cost(state, incident), 0))
     usual = usual_rate(state, incident.started)
     expected = _bounded(round(usual * max(now - incident.started, 1.0)))
-    contributions = _fitted([Contribution(*driver) for driver in incident.drivers], cost - expected)
+    drivers = [Contribution(*driver) for driver in incident.drivers]
+    contributions = _fitted(drivers, cost - expected)
     # A launch has no detector that sums up its excess: the recent rate says that it is one, not what it cost.
     excess = max(cost - expected, 0) if incident.family == "volume" else _bounded(incident.excess_nanos)
     rate = recent_rate(state)
+    shares = shares_of(state)
     if incident.status != "resolved":
         rate = max(rate, window.cost_nanos / window.seconds)
         if incident.family != "data_quality":
-            incident.suspects = suspects(state, incident, usual, excess) or incident.suspects
+            incident.suspects = suspects(state, incident, shares, usual, excess) or incident.suspects
     today = state.day_cost if state.day == int(now) // _DAY_S else 0
     day = _bounded(max(today, 0) + round(rate * (_DAY_S - now % _DAY_S)))
     month = _projected_month(state, now, rate)
@@ -62,12 +65,12 @@ def report(state: WorkflowState, incident: Incident, config_version: str) -> Ale
         excess=excess,
         today=day,
         month=month,
-        drivers=[Contribution(*driver) for driver in incident.drivers],
+        drivers=drivers,
         per_call=window.cost_nanos / window.calls if window.calls > 0 else 0.0,
         crowd=crowd,
         usual_crowd=usual_crowd,
     )
-    evidence = _evidence(state, incident)
+    evidence = _evidence(state, incident, shares)
     return Alert(
         fingerprint=incident.fingerprint,
         status=incident.status,
@@ -136,7 +139,7 @@ def _fitted(contributions: Sequence[Contribution], change: int) -> list[Contribu
     return sorted(fitted, key=lambda c: (-c.share_nanos, c.factor))
 
 
-def _evidence(state: WorkflowState, incident: Incident) -> Evidence:
+def _evidence(state: WorkflowState, incident: Incident, shares: Shares) -> Evidence:
     if incident.family == "data_quality":
         return Evidence()  # its sentence names the models; who spends most has nothing to do with it
     traces = [
@@ -152,40 +155,41 @@ def _evidence(state: WorkflowState, incident: Incident) -> Evidence:
         for trace_id, trace in ((c, state.traces[c]) for c in incident.culprits if c in state.traces)
     ]
     traces.sort(key=lambda t: (-t.cost_nanos, t.trace_id))
-    return Evidence(traces=traces[:10], top=_top(state, incident)[:20])
+    return Evidence(traces=traces[:10], top=_top(state, incident, shares)[:20])
 
 
-def _top(state: WorkflowState, incident: Incident) -> list[DimensionEvidence]:
+def _top(state: WorkflowState, incident: Incident, shares: Shares) -> list[DimensionEvidence]:
     """Those that explain the excess first, then the dearest of each dimension."""
     # Of all spend on calls, that without the label and that of the many small values too: a label that few calls
     # carry must not look like the whole. Who is charged for seats is not thereby to blame for calls.
     spent = state.shares_cost + state.older_shares_cost - state.shares_charges - state.older_shares_charges
     if spent <= 0:
         return []
-    spend = {
-        dimension: {value: (calls, cost - charge) for value, (calls, cost, charge) in values.items() if calls}
-        for dimension, values in sorted(shares_of(state).items())
-    }
     explain = {(dimension, value): share for dimension, value, share, _, _ in incident.suspects}
-    named = [key for key in explain if key[1] in spend.get(key[0], {})]
-    for dimension, values in spend.items():
-        ranked = sorted(values, key=lambda value: (-values[value][1], value))[:_TOP_PER_DIMENSION]
-        named += [(dimension, value) for value in ranked if (dimension, value) not in explain]
+    named = [key for key in explain if shares.get(key[0], {}).get(key[1], (0,))[0]]
+    for dimension, values in sorted(shares.items()):
+        ranked = [(charge - cost, value) for value, (calls, cost, charge) in values.items() if calls]
+        dearest = nsmallest(_TOP_PER_DIMENSION, ranked)
+        named += [(dimension, value) for _, value in dearest if (dimension, value) not in explain]
+    return [_slice(state, shares, key, spent, explain.get(key)) for key in named]
+
+
+def _slice(
+    state: WorkflowState, shares: Shares, key: tuple[str, str], spent: int, explains: float | None
+) -> DimensionEvidence:
+    dimension, value = key
+    calls, cost, charge = shares[dimension][value]
     past = state.usual_shares
-    return [
-        DimensionEvidence(
-            dimension=cast(Dimension, dimension),
-            value=value,
-            calls=spend[dimension][value][0],
-            cost_nanos=_bounded(spend[dimension][value][1]),
-            share=round(min(max(spend[dimension][value][1] / spent, 0.0), 1.0), 4),
-            usual_share=round(past.share(dimension, value), 4)
-            if past.known and dimension in DIMENSIONS
-            else None,
-            excess_share=explain.get((dimension, value)),
-        )
-        for dimension, value in named
-    ]
+    known = past.known and dimension in DIMENSIONS
+    return DimensionEvidence(
+        dimension=cast(Dimension, dimension),
+        value=value,
+        calls=calls,
+        cost_nanos=_bounded(cost - charge),
+        share=round(min(max((cost - charge) / spent, 0.0), 1.0), 4),
+        usual_share=round(past.share(dimension, value), 4) if known else None,
+        excess_share=explains,
+    )
 
 
 def _at(epoch: float) -> datetime:

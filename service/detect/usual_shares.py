@@ -69,14 +69,15 @@ class UsualShares(msgspec.Struct, array_like=True):
 
     def share(self, dimension: str, value: str) -> float:
         """Usual share of all spend on calls, 0 to 1."""
-        kept = self.values.get(dimension, {})
         if self.spent <= 0:
             return 0.0
+        kept = self.values.get(dimension, {})
         weight = kept.get(_key(value))
         if weight is None:
-            left = max(self.spent - sum(kept.values()), 0.0)
-            weight = min(left, min(kept.values())) if len(kept) >= KEPT else 0.0
-        return min(weight / self.spent, 1.0)
+            if len(kept) < KEPT:
+                return 0.0
+            weight = min(self.spent - sum(kept.values()), *kept.values())
+        return min(max(weight / self.spent, 0.0), 1.0)
 
 
 def _key(value: str) -> int:

@@ -45,7 +45,12 @@ def dollars(alert: Alert) -> list[tuple[str, str]]:
         ("Usual for the time", format_usd(alert.expected_nanos)),
         ("Excess", format_usd(alert.excess_nanos)),
     ]
-    return amounts if over else [*amounts, ("Day's end if this goes on", format_usd(alert.projected_nanos))]
+    if over:
+        return amounts
+    amounts.append(("Day's end if this goes on", format_usd(alert.projected_nanos)))
+    if alert.projected_month_nanos is not None:
+        amounts.append(("Month's end if this goes on", format_usd(alert.projected_month_nanos)))
+    return amounts
 
 
 def since(alert: Alert) -> str:
@@ -94,15 +99,22 @@ def number(value: float) -> str:
 
 
 def top(alert: Alert) -> list[str]:
-    """`81 % customer acme: $3.15, 131 calls`."""
+    """`81 % customer acme (usually 6 %): $3.15, 131 calls; 94 % of the excess`, those that explain it first."""
     return [_slice(found) for found in alert.evidence.top]
 
 
 def _slice(found: DimensionEvidence) -> str:
-    name = f"{found.dimension.replace('_', ' ')} {clean(found.value)}"
-    return f"{found.share:.0%} {name}: {format_usd(found.cost_nanos)}, {_calls(found.calls)}".replace(
-        "%", " %", 1
-    )
+    text = f"{_percent(found.share)} {found.dimension.replace('_', ' ')} {clean(found.value)}"
+    if found.usual_share is not None:
+        text += f" (usually {_percent(found.usual_share)})"
+    text += f": {format_usd(found.cost_nanos)}, {_calls(found.calls)}"
+    if found.excess_share is not None and found.excess_share > 0:
+        text += f"; {'all' if found.excess_share > 0.995 else _percent(found.excess_share)} of the excess"
+    return text
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}".replace("%", " %")
 
 
 def traces(alert: Alert) -> list[str]:

@@ -125,11 +125,11 @@ def test_its_sentence_says_which_how_many_since_when_and_what_is_uncertain() -> 
     found = told(state, [*minutes(AT, 8, 9), *minutes(AT + 480, 8, 0)])
     firing = [a for a in found if a.status == "firing"]
     assert firing[6].summary == (
-        "chat, since 09:30: 351 of 390 calls of openai/gpt-9 from 09:30 to 09:36 have no price; 1.05M tokens are"
+        "chat, since 09:30 UTC: 351 of 390 calls of openai/gpt-9 from 09:30 to 09:36 have no price; 1.05M tokens are"
         " counted with no cost. Publish cost_usd or a price record."
     )
     assert found[-1].summary == (
-        "chat: not seen since 09:37, and so taken as over: 432 of 480 calls of openai/gpt-9 from 09:30 to 09:37"
+        "chat: not seen since 09:37 UTC, and so taken as over: 432 of 480 calls of openai/gpt-9 from 09:30 to 09:37"
         " have no price; 1.3M tokens are counted with no cost. Publish cost_usd or a price record."
     )
 
@@ -157,7 +157,7 @@ def test_sentences_of_other_faults(kind: str, expected: str) -> None:
     found = told(chat(), [calls(AT + i * BUCKET, CALLS, kind=kind) for i in range(6)], tuned(repeat_s=1.0))
     assert (
         found[-1].summary
-        == f"chat, since 09:30: 60 of 60 calls of openai/gpt-9 from 09:30 to 09:30 {expected}"
+        == f"chat, since 09:30 UTC: 60 of 60 calls of openai/gpt-9 from 09:30 to 09:30 {expected}"
     )
     assert found[-1].verdict.detector == f"data_quality.{kind}"
 
@@ -280,7 +280,7 @@ def test_a_model_of_two_providers_is_not_thinned_by_the_other_one() -> None:
     vague = calls(AT, 40, provider="azure", calls=400, by_dimension=[model, by_provider(100, 300)])
     (first,) = told(chat(), [vague])
     assert first.verdict.score == 0.4
-    assert "chat, since 09:30: 40 calls of azure/gpt-9" in first.summary
+    assert "chat, since 09:30 UTC: 40 calls of azure/gpt-9" in first.summary
 
 
 def test_a_flood_of_model_names_with_a_call_each_is_told_for_the_workflow() -> None:

@@ -77,6 +77,7 @@ alerts: st.SearchStrategy[Alert] = st.builds(
     expected_nanos=amounts,
     excess_nanos=amounts,
     projected_nanos=amounts,
+    projected_month_nanos=st.none() | amounts,
     drivers=st.lists(
         st.builds(
             Driver,
@@ -110,6 +111,8 @@ alerts: st.SearchStrategy[Alert] = st.builds(
                 calls=counts,
                 cost_nanos=amounts,
                 share=st.floats(0, 1),
+                usual_share=st.none() | st.floats(0, 1),
+                excess_share=st.none() | floats,
             ),
             max_size=20,
         ),
@@ -132,7 +135,15 @@ def largest(text: str = "&") -> Alert:
         customer=label,
         model=label,
     )
-    slice_ = DimensionEvidence(dimension="customer", value=label, calls=BIG, cost_nanos=BIG, share=1.0)
+    slice_ = DimensionEvidence(
+        dimension="customer",
+        value=label,
+        calls=BIG,
+        cost_nanos=BIG,
+        share=1.0,
+        usual_share=1.0,
+        excess_share=-1e300,
+    )
     driver = Driver(factor="calls_per_trace", share_nanos=BIG, before=1e300, after=-1e300)
     return alert(
         fingerprint=label,
@@ -144,7 +155,7 @@ def largest(text: str = "&") -> Alert:
         verdict=Verdict(detector=label, score=1e300, threshold=1e300),
         drivers=[driver] * 10,
         evidence=Evidence(traces=[trace] * 10, top=[slice_] * 20),
-        **{f"{name}_nanos": -BIG for name in ("cost", "expected", "excess", "projected")},
+        **{f"{name}_nanos": -BIG for name in ("cost", "expected", "excess", "projected", "projected_month")},
     )
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from schemas.alerts import Driver
+from schemas.alerts import Driver, Evidence
 from service.notify import template
 from tests.service.notify.support import NOW, alert, resolved
 
@@ -31,7 +31,10 @@ def test_the_dollars_are_exact_strings() -> None:
         ("Usual for the time", "$0.420"),
         ("Excess", "$3.48"),
         ("Day's end if this goes on", "$2,310.00"),
+        ("Month's end if this goes on", "$2,890.00"),
     ]
+    of_an_older_release = template.dollars(alert(projected_month_nanos=None))
+    assert [label for label, _ in of_an_older_release][-1] == "Day's end if this goes on"
 
 
 def test_drivers_come_largest_first_with_their_share() -> None:
@@ -50,7 +53,23 @@ def test_traces_and_customers_are_named() -> None:
     assert template.traces(alert()) == [
         "trace run-4711: $3.10, 130 calls, 18,000 tokens in its largest call, customer acme, gpt-4o"
     ]
-    assert template.top(alert()) == ["81 % customer acme: $3.15, 131 calls"]
+    assert template.top(alert()) == ["81 % customer acme (usually 6 %): $3.15, 131 calls; 94 % of the excess"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"usual_share": None, "excess_share": None}, "81 % customer acme: $3.15, 131 calls"),
+        ({"excess_share": None}, "81 % customer acme (usually 6 %): $3.15, 131 calls"),
+        ({"excess_share": 1.04}, "81 % customer acme (usually 6 %): $3.15, 131 calls; all of the excess"),
+        ({"value": "5%"}, "81 % customer 5% (usually 6 %): $3.15, 131 calls; 94 % of the excess"),
+    ],
+)
+def test_a_share_is_compared_with_the_usual_where_that_is_known(
+    changed: dict[str, object], text: str
+) -> None:
+    (found,) = alert().evidence.top
+    assert template.top(alert(evidence=Evidence(top=[found.model_copy(update=changed)]))) == [text]
 
 
 def test_what_was_done_and_how_to_check_it() -> None:
