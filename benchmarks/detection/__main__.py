@@ -16,6 +16,7 @@ from benchmarks.page import write_block
 from benchmarks.process import ROOT
 
 DOCS = ROOT / "docs" / "detection.md"
+BLOCK = "<!-- figures: detection -->"
 QUICK_CLIENTS = 10
 
 
@@ -114,7 +115,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers-only", action="store_true", help="leave ourselves out")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/detection.md")
-    return parser.parse_args()
+    args = parser.parse_args()
+    # Now, not after an hour.
+    if args.write_docs and not (DOCS.exists() and BLOCK in DOCS.read_text(encoding="utf-8")):
+        parser.error(f"{DOCS} has no line {BLOCK}")
+    return args
 
 
 def _ints(text: str) -> list[int]:
