@@ -154,7 +154,9 @@ def test_a_loop_that_fires_while_seats_are_charged_is_told_as_ever() -> None:
     loop = list(flow.records(T0 + 25_000, 6, extra=[[LOOP]] * 6))
     (first, *_) = [a for _, e in played(state, loop) for a in e.alerts]
     (same, *_) = [a for _, e in played(other, with_seats(loop, 1)) for a in e.alerts]
-    assert first.model_copy(update={"evidence": same.evidence, "projected_nanos": 0}) == same.model_copy(
-        update={"projected_nanos": 0}
+    projected = {"projected_nanos": 0, "projected_month_nanos": 0}
+    assert first.model_copy(update={"evidence": same.evidence, **projected}) == same.model_copy(
+        update=projected
     )
     assert same.projected_nanos > first.projected_nanos
+    assert (same.projected_month_nanos or 0) > (first.projected_month_nanos or 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -342,3 +343,96 @@ def test_the_dearest_two_of_each_dimension_are_named() -> None:
         ("model", "m4"),
         ("model", "m3"),
     ]
+
+
+def looped(buckets: int, **traffic: Any) -> tuple[WorkflowState, list[Alert]]:
+    """Seven hours of twelve customers, then three traces of a new one that loop."""
+    state = WorkflowState.fresh("support-agent")
+    flow = Traffic(starts=2.0, customers=12, **traffic)
+    played(state, flow.records(T0, 2_500))
+    loop = [
+        Doing(f"loop-{i}", 12, 300_000_000, 8_000, customer="acme", key="key-acme", model="o3")
+        for i in range(3)
+    ]
+    told = played(state, flow.records(T0 + 25_000, buckets, extra=[loop] * buckets))
+    return state, [a for _, e in told for a in e.alerts]
+
+
+def test_who_makes_the_excess_comes_first_and_is_compared_with_the_usual() -> None:
+    _, alerts = looped(30)
+    assert alerts
+    for alert in alerts:
+        blamed = [item for item in alert.evidence.top if item.excess_share is not None]
+        assert alert.evidence.top[: len(blamed)] == blamed, "those that explain it come first"
+        assert [(i.dimension, i.value) for i in blamed] == [
+            ("customer", "acme"),
+            ("api_key", "key-acme"),
+            ("model", "o3"),
+        ], "the one that people know before those that say the same"
+        for item in blamed:
+            assert item.usual_share == 0.0
+            assert item.excess_share == pytest.approx(1.0, abs=0.1)
+            assert item.share > 0.4
+        usual = [i for i in alert.evidence.top if i not in blamed and i.dimension == "model"]
+        assert [(i.value, i.usual_share, i.excess_share) for i in usual] == [("gpt-5", 1.0, None)]
+        keys = [(i.dimension, i.value) for i in alert.evidence.top]
+        assert len(keys) == len(set(keys)) <= 20
+        assert " traces of customer acme, loop-" in alert.summary
+        check(alert)
+
+
+def test_once_it_is_over_it_is_still_told_whose_doing_it_was() -> None:
+    state, _ = looped(30)
+    flow = Traffic(starts=2.0, customers=12, seed=5)
+    told = played(state, flow.records(T0 + 25_300, 200))
+    (over,) = [a for _, e in told for a in e.alerts if a.status == "resolved"]
+    assert "went from" in over.summary
+    assert over.summary.endswith(" for customer acme.")
+
+
+def test_a_launch_of_all_customers_alike_blames_nobody() -> None:
+    state = WorkflowState.fresh("support-agent")
+    flow = Traffic(starts=2.0, customers=12)
+    played(state, flow.records(T0, 2_500))
+    told = played(state, flow.records(T0 + 25_000, 60, volume=25.0))
+    alerts = [a for _, e in told for a in e.alerts]
+    assert {a.kind for a in alerts} == {"launch"}
+    for alert in alerts:
+        assert {i.excess_share for i in alert.evidence.top} == {None}
+        assert None not in {i.usual_share for i in alert.evidence.top}
+
+
+def test_without_a_known_usual_nobody_is_blamed_and_the_dearest_are_named() -> None:
+    state = WorkflowState.fresh("support-agent")
+    told = played(
+        state, [rollup(T0 + i * BUCKET, [Doing("t", 9, 5 * 10**9, customer="acme")]) for i in range(9)]
+    )
+    (first, *_) = [a for _, e in told for a in e.alerts]
+    assert {(i.value, i.usual_share, i.excess_share) for i in first.evidence.top} == {
+        ("acme", None, None),
+        ("gpt-5", None, None),
+    }
+    assert "its usual is not known yet" in first.summary
+
+
+@pytest.mark.parametrize(
+    ("now", "ends", "month"),
+    [
+        ("2026-01-31T23:00:00", "2026-02-01T00:00:00", 2026 * 12),
+        ("2026-12-15T00:00:00", "2027-01-01T00:00:00", 2026 * 12 + 11),
+        ("2028-02-28T12:00:00", "2028-03-01T00:00:00", 2028 * 12 + 1),
+    ],
+)
+def test_the_months_projection_ends_with_the_month(
+    monkeypatch: pytest.MonkeyPatch, now: str, ends: str, month: int
+) -> None:
+    state = state_with(monkeypatch, rate=36.0)
+    state.now = datetime.fromisoformat(now).replace(tzinfo=UTC).timestamp()
+    left = datetime.fromisoformat(ends).replace(tzinfo=UTC).timestamp() - state.now
+    state.month, state.month_cost = month, 7 * 10**9
+    found = incident(started=state.now - 60, fired=state.now, last_sent=state.now)
+    assert report(state, found, "v").projected_month_nanos == 7 * 10**9 + left * 10**7
+    state.month -= 1
+    assert report(state, found, "v").projected_month_nanos == left * 10**7, (
+        "last month's spend is not this one's"
+    )
