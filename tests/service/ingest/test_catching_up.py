@@ -6,51 +6,29 @@ The loop is the real one, over a log and lanes in memory; what they write goes t
 from __future__ import annotations
 
 import asyncio
-import random
-from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from datetime import timedelta
+from typing import Any
 from zlib import crc32
 
-import orjson
 import pytest
 
-from schemas.rollups import Rollup, Tick
+from schemas.rollups import Tick
 from service.detect.clerk import read_rollup
-from service.detect.desk import Desk
-from service.detect.state import WorkflowState
 from service.ingest import stream as stream_module
-from service.ingest.fold import Fold
+from service.ingest.delta import EPOCH
 from service.ingest.intake import Intake
-from service.ingest.price import Pricer
+from service.ingest.pace import LIVE_S, STEP_S, Standing, limit, may_fold
 from service.kafka import TopicPartition
 from service.kafka.lane import Opening, Send
 from service.runtime.clock import SystemClock
 from service.runtime.health import Health
 from service.settings import IngestSettings, Settings
-from tests.service.detect.builders import BOOK, T0, at
+from tests.service.detect.builders import T0
+from tests.service.ingest.backlog import HOMES, PRICER, UNEVEN, Stored, history, judged, learnt, live
 from tests.support.patience import PATIENCE_S
-
-PRICER = Pricer()
-HOURS = 3
-END = T0 + HOURS * 3_600
-HOMES = 2
-"""Partitions of the rollups topic."""
-
-
-class Stored(NamedTuple):
-    """A record as the Kafka client gives it."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    timestamp_type: int
-    key: bytes | None
-    value: bytes
-    headers: tuple[()] = ()
 
 
 class Log:
@@ -108,8 +86,9 @@ class Written:
     offsets: dict[int, int] = field(default_factory=dict)
     commits: int = 0
 
-    def records(self) -> list[Rollup | Tick]:
-        return [read_rollup(value) for home in self.homes for value in home]
+    def ticks(self) -> list[Tick]:
+        """Of the first home, in order."""
+        return [t for value in self.homes[0] if isinstance(t := read_rollup(value), Tick)]
 
 
 def lanes(written: Written) -> type:
@@ -177,94 +156,6 @@ async def drained(log: Log, monkeypatch: pytest.MonkeyPatch, **ingest: Any) -> W
     return written
 
 
-def history(rates: dict[int, tuple[float, float]], seed: int = 1) -> dict[int, list[Stored]]:
-    """Hours of calls, in the order in which they were published: one in twenty is late by up to half a minute.
-
-    Parameters
-    ----------
-    rates : dict
-        Partition to calls a second, and the share of the hours after which there are no more.
-    """
-    dice = random.Random(seed)
-    made: dict[int, list[Stored]] = {}
-    for partition, (rate, share) in rates.items():
-        calls: list[tuple[float, bytes]] = []
-        for i in range(int(rate * HOURS * 3_600 * share)):
-            happened = T0 + i / rate
-            came = happened + dice.uniform(0.0, 2.0) + (dice.uniform(0, 30) if dice.random() < 0.05 else 0.0)
-            calls.append((came, _call(partition, i, happened, dice)))
-        calls.sort(key=lambda call: call[0])
-        made[partition] = [
-            Stored("cost-events", partition, offset, int(came * 1_000), 1, None, value)
-            for offset, (came, value) in enumerate(calls)
-        ]
-    return made
-
-
-def _call(partition: int, number: int, happened: float, dice: random.Random) -> bytes:
-    event = {
-        "event_id": f"{partition}-{number}",
-        "occurred_at": happened,
-        "provider": "openai",
-        "model": "gpt-4o",
-        "workflow": f"w{partition}-{number % 2}",
-        "trace_id": f"t{partition}-{number // 6}-{number % 2}",
-        "customer": f"c{number % 9}",
-        "input_tokens": dice.randrange(500, 2_000),
-        "output_tokens": dice.randrange(50, 400),
-    }
-    return orjson.dumps(event)
-
-
-def judged(homes: list[list[bytes]], sources: int) -> dict[str, WorkflowState]:
-    """The states after all of it, and after the minutes in which the last traces end."""
-    states: dict[str, WorkflowState] = {}
-    for home, values in enumerate(homes):
-        desk = Desk(home, states.get)
-        last = [Tick(partition=p, partitions=sources, watermark=at(END + 900.0)) for p in range(sources)]
-        for offset, record in enumerate([*map(read_rollup, values), *last]):
-            states |= desk.apply(record, offset, 0.0, BOOK).changed
-    return states
-
-
-def live(partitions: dict[int, list[Stored]], every_s: int) -> list[list[bytes]]:
-    """What the same records would have become as they were published, with a commit every so many seconds."""
-    homes: list[list[bytes]] = [[] for _ in range(HOMES)]
-    folds = {p: Fold(p, len(partitions), IngestSettings(), PRICER) for p in partitions}
-    cut = dict.fromkeys(partitions, 0)
-    for now in range(T0 + every_s, END + 120, every_s):
-        for p, records in partitions.items():
-            end = bisect_left(records, now * 1_000, key=lambda r: r.timestamp)
-            if end == cut[p]:
-                folds[p].advance_idle(every_s)
-            folds[p].take(records[cut[p] : end])
-            cut[p] = end
-            batch = folds[p].drain()
-            for delta in batch.deltas:
-                homes[crc32(delta.workflow.encode()) % HOMES].append(delta.to_json())
-            if batch.tick is not None:
-                for home in homes:
-                    home.append(batch.tick.to_json())
-    assert cut == {p: len(records) for p, records in partitions.items()}
-    return homes
-
-
-def learnt(state: WorkflowState) -> list[float]:
-    """Every number that the detectors keep."""
-
-    def numbers(plain: Any) -> Iterable[float]:
-        if isinstance(plain, (list, tuple)):
-            for part in plain:
-                yield from numbers(part)
-        elif isinstance(plain, (int, float)):
-            yield float(plain)
-
-    return list(numbers([detector.dump() for _, detector in sorted(state.detectors.items())]))
-
-
-UNEVEN = {0: (2.0, 1.0), 1: (0.7, 1.0), 2: (0.2, 0.6), 3: (0.0, 0.0)}
-
-
 @pytest.mark.parametrize("published", ["as it happened", "just now"])
 async def test_hours_of_history_teach_what_they_would_have_taught_live(
     monkeypatch: pytest.MonkeyPatch, published: str
@@ -283,3 +174,91 @@ async def test_hours_of_history_teach_what_they_would_have_taught_live(
         for which in ("calls", "cost", "input_tokens", "output_tokens"):
             assert getattr(state.totals, which) == getattr(other.totals, which)
         assert learnt(state) == pytest.approx(learnt(other), rel=0.05, abs=0.05), name
+
+
+async def test_partitions_that_catch_up_stay_within_a_few_minutes_of_each_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    partitions = history({0: (1.5, 1.0), 1: (0.1, 1.0), 2: (0.5, 1.0)})
+    written = await drained(Log(partitions), monkeypatch)
+    come: dict[int, float] = {}
+    apart = 0.0
+    for tick in written.ticks():
+        assert tick.watermark.timestamp() >= come.get(tick.partition, 0.0)
+        come[tick.partition] = tick.watermark.timestamp()
+        if len(come) == 3:
+            apart = max(apart, max(come.values()) - min(come.values()))
+    # A batch on its way and the next, each with the last breath it took: fifty calls are minutes on the slow one.
+    assert apart < 2 * STEP_S + 2 * 50 / 0.1
+    # Between two ticks of a partition there is never more than a gap in its own calls.
+    assert len(written.ticks()) > 3 * 900
+
+
+async def test_a_partition_in_the_present_does_not_wait_for_one_that_catches_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = SystemClock().now().timestamp()
+    partitions = history({0: (4.0, 1.0), 1: (0.02, 1.0)})
+    shift = now - T0 - 60 * 180
+    lively = [
+        r._replace(value=r.value.replace(b'"occurred_at":', b'"occurred_at":%.3f,"was":' % (now - 1.0)))
+        for r in partitions[1]
+    ]
+    assert shift > LIVE_S, "the history is history"
+    log = Log({0: partitions[0], 1: lively})
+    ends = {}
+    async with reading(log, monkeypatch, max_batch_records=500) as written, asyncio.timeout(PATIENCE_S):
+        while written.offsets.get(1) != len(lively):  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        ends = dict(written.offsets)
+    assert ends.get(0, 0) < len(partitions[0])
+
+
+@pytest.mark.parametrize("ended", ["never had any", "hours ago"])
+async def test_a_partition_known_to_be_silent_is_idle_at_once(
+    monkeypatch: pytest.MonkeyPatch, ended: str
+) -> None:
+    partitions = history({0: (1.0, 0.01), 1: (0.0 if ended == "never had any" else 1.0, 0.01)})
+    async with (
+        reading(Log(partitions), monkeypatch, idle_timeout_s=600.0) as written,
+        asyncio.timeout(PATIENCE_S),
+    ):
+        while not any(tick.idle and tick.partition == 1 for tick in written.ticks()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    marks = [tick.watermark for tick in written.ticks() if tick.partition == 1]
+    if ended == "never had any":
+        assert marks == [EPOCH]
+    else:
+        assert max(marks) < EPOCH + timedelta(seconds=T0 + 120), "time does not leap to the present"
+
+
+async def test_a_partition_that_was_written_to_just_now_is_not_idle_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = round(SystemClock().now().timestamp() * 1_000)
+    partitions = history({0: (1.0, 0.01)})
+    log = Log({0: [record._replace(timestamp=now) for record in partitions[0]]})
+    async with reading(log, monkeypatch, idle_timeout_s=600.0) as written, asyncio.timeout(PATIENCE_S):
+        while not written.ticks():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+    assert not any(tick.idle for tick in written.ticks())
+
+
+def test_nobody_goes_far_beyond_whoever_is_waited_for() -> None:
+    lanes = [Standing(1_000.0, True), Standing(400.0, False), Standing(1_500.0, True)]
+    until = limit(lanes)
+    assert until == 1_000.0 + STEP_S
+    assert may_fold(1_000.0, until, 1e6)
+    assert not may_fold(1_500.0, until, 1e6)
+    assert may_fold(1_500.0, until, 1_500.0 + LIVE_S), "it is in the present"
+
+
+def test_one_without_any_event_yet_goes_first() -> None:
+    until = limit([Standing(float("-inf"), True), Standing(5.0, True)])
+    assert may_fold(float("-inf"), until, 1e6)
+    assert not may_fold(5.0, until, 1e6)
+
+
+def test_with_nobody_to_wait_for_there_is_no_limit() -> None:
+    assert limit([]) == limit([Standing(5.0, False)]) == float("inf")

@@ -13,12 +13,12 @@ from schemas.base import format_timestamp
 from schemas.rollups import MAX_LIVE_TRACES, MAX_SLICES, Rollup, Tick
 from service.errors import TooManyDeadLetters
 from service.ingest.dead_letter import DeadLetterLimits
-from service.ingest.delta import EPOCH, _instant, sketch
+from service.ingest.delta import EPOCH, Delta, _instant, sketch
 from service.ingest.fold import Batch, Fold
 from service.ingest.price import Pricer
 from service.ingest.record import RawRecord
 from service.settings import IngestSettings
-from tests.service.ingest.events import T0, fields, raw
+from tests.service.ingest.events import T0, T0_S, fields, raw
 
 PRICER = Pricer()
 
@@ -187,6 +187,71 @@ def test_a_partition_without_any_event_ticks_idle_at_the_epoch() -> None:
     assert some.drain().tick == Tick(partition=0, partitions=4, watermark=EPOCH, idle=True)
     some.advance_idle(60)
     assert some.drain().tick is None
+
+
+def test_a_partition_known_to_be_silent_is_idle_at_once_and_its_time_goes_on_from_where_it_was() -> None:
+    some = fold(allowed_lateness_s=5.0, idle_timeout_s=10.0)
+    some.take([raw(0, at=60)])
+    some.drain()
+    some.advance_idle(0.0, silent=True)
+    tick = some.drain().tick
+    assert tick is not None
+    assert (tick.watermark, tick.idle) == (T0 + timedelta(seconds=55), True)
+    some.advance_idle(2.0, silent=True)
+    later = some.drain().tick
+    assert later is not None
+    assert later.watermark == T0 + timedelta(seconds=57)
+
+
+def test_live_traffic_has_one_tick_a_batch() -> None:
+    some = fold(allowed_lateness_s=5.0)
+    some.take([raw(0, at=0.0)])
+    some.drain()
+    for i in range(1, 100):
+        some.take([raw(i, at=i / 2)])
+        records = list(some.drain().in_time())
+        assert [type(record) for record in records] == [Delta, Tick]
+
+
+def test_in_a_batch_that_spans_minutes_time_passes_between_the_buckets() -> None:
+    some = fold(allowed_lateness_s=5.0)
+    some.take([raw(0, at=3.0), raw(1, at=12.0), raw(2, at=95.0), raw(3, at=4.0), raw(4, at=99.0)])
+    found = [
+        ("bucket", r.bucket * 10 - T0_S) if isinstance(r, Delta) else ("time", r.watermark.timestamp() - T0_S)
+        for r in some.drain().in_time()
+    ]
+    assert found == [
+        ("bucket", 0.0),
+        ("time", 10.0),
+        ("bucket", 10.0),
+        ("time", 90.0),
+        ("bucket", 90.0),
+        ("time", 94.0),
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 600), st.sampled_from("ab")), min_size=1, max_size=60),
+    st.sets(st.integers(0, 60)),
+)
+def test_time_within_batches_never_goes_back_and_never_passes_what_is_still_to_come_in_time(
+    calls: list[tuple[float, str]], cuts: set[int]
+) -> None:
+    some = fold(allowed_lateness_s=5.0)
+    written: list[Delta | Tick] = []
+    for i, (at, workflow) in enumerate(calls):
+        some.take([raw(i, at=at, workflow=workflow)])
+        if i in cuts:
+            written += some.drain().in_time()
+    written += some.drain().in_time()
+    now = float("-inf")
+    for record in written:
+        if isinstance(record, Tick):
+            assert record.watermark.timestamp() >= now
+            now = record.watermark.timestamp()
+        elif (record.bucket + 1) * 10 <= now:
+            assert record.late == record.calls, "only late calls are behind the time that was told"
+    assert sum(r.calls for r in written if isinstance(r, Delta)) == len(calls)
 
 
 def test_a_record_whose_time_could_not_be_checked_moves_no_time() -> None:
