@@ -45,7 +45,7 @@ def written(window: tuple[str, tuple[int, float]]) -> KafkaSinkMessage[bytes, by
 
 
 flow = Dataflow("sums")
-source = KafkaSource([task.bootstrap], [task.topic], tail=False, batch_size=5_000)
+source = KafkaSource([task.bootstrap], [task.topic], tail=False, batch_size=20_000)
 events = op.flat_map_batch("parse", op.input("events", flow, source), parse)
 sums = win.fold_window(
     "sum",
