@@ -11,6 +11,8 @@ from service.rules.lifecycle import Incident
 
 MAX_SUSPECTS: Final = 6
 _LATELY_S: Final = 300.0
+_MOST: Final = 0.999
+"""Share of the spend that can be excess: of nothing at all there would be no usual division to compare with."""
 _AS_GOOD: Final = 0.9
 """Share of the most surprising dimension's surprise from which on another says the same."""
 _PLAINEST: Final = ("customer", "api_key", "feature", "model", "provider")
@@ -47,7 +49,7 @@ def suspects(
     begun = state.shares_since - (_LATELY_S if state.older_shares_cost else 0.0)
     seconds = max(state.now - begun, 1.0)
     lately = excess * min(seconds / max(state.now - incident.started, 1.0), 1.0)
-    more = min(max(spent - usual * seconds, lately), spent)
+    more = min(max(spent - usual * seconds, lately), _MOST * spent)
     if more <= 0:
         return []
     before = spent - more

@@ -20,6 +20,7 @@ from service.detect.quality import Fault, Quality
 from service.detect.state import Totals, UnreadableState, WorkflowState, decode, encode, shed
 from service.detect.step import Moment, step
 from service.detect.traces import LeftOut, TraceTotals
+from service.detect.usual_shares import UsualShares
 from service.errors import StateTooLarge
 from service.rules.lifecycle import Incident
 from tests.service.detect.builders import BOOK, BUCKET, T0, Doing, Traffic, rollup
@@ -176,7 +177,9 @@ def test_bytes_of_a_release_that_knew_no_charges_are_read() -> None:
     assert encode(decode(encode(state))) == encode(state)
 
 
-@pytest.mark.parametrize("kind", [Bucket, Totals, TraceTotals, LeftOut, Quality, Fault, Crowd, Incident])
+@pytest.mark.parametrize(
+    "kind", [Bucket, Totals, TraceTotals, LeftOut, Quality, Fault, Crowd, UsualShares, Incident]
+)
 def test_a_part_that_grew_reads_what_was_shorter(kind: type[Any]) -> None:
     """Fields are added at the end, with a default: whatever an older release wrote of a part is the part."""
     found = msgspec.structs.fields(kind)
