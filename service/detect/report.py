@@ -55,7 +55,7 @@ def report(state: WorkflowState, incident: Incident, config_version: str) -> Ale
     today = state.day_cost if state.day == int(now) // _DAY_S else 0
     day = _bounded(max(today, 0) + round(rate * (_DAY_S - now % _DAY_S)))
     month = _projected_month(state, now, rate)
-    crowd, usual_crowd = customers_of(state, incident.started)
+    crowd, usual_crowd = customers_of(state, incident.started) if incident.family == "volume" else (0.0, 0.0)
     account = Account(
         workflow=state.workflow,
         now=now,
