@@ -33,6 +33,7 @@ ALLOWED_IMPORTS = {
     "dataclasses",
     "detectors",
     "functools",
+    "hashlib",
     "math",
     "numpy",
     "river",
