@@ -25,7 +25,14 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@$(BIN)/pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $@
 
-setup: $(VENV)/.ready ## Make the virtual environment, nothing else
+# What is compiled is used only while its sources are as they were: this saves speed, not correctness.
+COMPILED_FROM := hatch_build.py service/compiled.py service/errors.py service/settings.py \
+  $(shell find schemas service/ingest -name '*.py')
+$(VENV)/.compiled: $(VENV)/.ready $(COMPILED_FROM)
+	@$(BIN)/python hatch_build.py
+	@touch $@
+
+setup: $(VENV)/.ready $(VENV)/.compiled ## Make the virtual environment and compile ingest, nothing else
 
 demo: setup ## Run the main job on an embedded broker; DEMO_SECONDS=60 ends by itself
 	$(BIN)/tidegate demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(DEMO_ARGS)
@@ -78,8 +85,8 @@ lock: setup ## Write the lock files again from pyproject.toml: for work, for the
 	$(LOCK) --extra dev pyproject.toml -o requirements.lock
 	$(LOCK) --constraint requirements.lock pyproject.toml -o requirements-runtime.lock
 	$(LOCK) benchmarks/rivals/requirements.txt -o benchmarks/rivals/requirements.lock
-	echo hatchling | $(LOCK) --constraint requirements.lock - -o requirements-build.lock
+	printf 'hatchling\nmypy\nsetuptools\n' | $(LOCK) --constraint requirements.lock - -o requirements-build.lock
 	echo 'atheris>=3,<3.1' | $(LOCK) - -o requirements-fuzz.lock
 
 clean: ## Remove everything the targets made
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) service/_compiled .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -18,7 +18,9 @@ from service.settings import Settings
 
 PREFIX: Final = "TIDEGATE_"
 DEFAULT_FILE: Final = Path("tidegate.toml")
-NOT_SETTINGS: Final = frozenset({"TIDEGATE_CONFIG_FILE", "TIDEGATE_CACHE", "TIDEGATE_REQUIRE_APACHE_KAFKA"})
+NOT_SETTINGS: Final = frozenset(
+    {"TIDEGATE_CONFIG_FILE", "TIDEGATE_CACHE", "TIDEGATE_REQUIRE_APACHE_KAFKA", "TIDEGATE_PURE"}
+)
 """Variables with our prefix that say something else than a setting."""
 
 _LOG = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ import logging
 from contextlib import AsyncExitStack
 
 from schemas.topics import COST_EVENTS, DEAD_LETTERS, ROLLUPS
+from service.ingest import COMPILED
 from service.ingest.intake import Intake
 from service.ingest.price import Pricer
 from service.kafka import KafkaError, consumer, require_topics, started, unavailable
@@ -70,7 +71,8 @@ async def run(
             health,
             fenced_wait_s=kafka.session_timeout_s + 1,
         )
-        _LOG.info("ingest: health and metrics on port %d", port)
+        code = "machine code" if COMPILED else "pure Python: no compiled modules for these sources"
+        _LOG.info("ingest: health and metrics on port %d; %s", port, code)
         try:
             await until_one_ends(intake.run(stop), config.failed())
         except KafkaError as error:

@@ -6,10 +6,11 @@ from base64 import b64encode
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, TypeVar, final
 
 import orjson
 from datasketches import hll_sketch
+from mypy_extensions import mypyc_attr
 
 from schemas.rollups import (
     BUCKET_SECONDS,
@@ -20,8 +21,8 @@ from schemas.rollups import (
     PriceFaultKind,
     Rollup,
 )
+from service.ingest.call import Call
 from service.ingest.price import Priced
-from service.ingest.wire import Call
 
 LG_K: Final = 10
 """HyperLogLog with 1,024 registers: relative standard error 3.2 %, at most about 600 bytes."""
@@ -29,10 +30,6 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CUSTOMER: Final = DIMENSIONS.index("customer")
 _TEAM: Final = DIMENSIONS.index("team")
 _validated: Final = Rollup.__pydantic_validator__.validate_python
-
-# One trace within a delta, and one combination of labels: plain lists, they are touched once per event.
-_CALLS, _COST, _CONTEXT, _WHOSE, _MODEL = range(5)
-_TOKENS, _LIST = 2, 3
 
 _SUMS: Final = (
     "errors",
@@ -51,6 +48,46 @@ _SUMS: Final = (
     "late",
     "duplicates",
 )
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Share:
+    """What calls with something in common amount to."""
+
+    __slots__ = ("calls", "cost_nanos", "list_nanos", "tokens")
+
+    def __init__(self, calls: int, cost_nanos: int, tokens: int, list_nanos: int = 0) -> None:
+        self.calls = calls
+        self.cost_nanos = cost_nanos
+        self.tokens = tokens
+        self.list_nanos = list_nanos
+
+    def add(self, calls: int, cost_nanos: int, tokens: int) -> None:
+        """Count more of them."""
+        self.calls += calls
+        self.cost_nanos += cost_nanos
+        self.tokens += tokens
+
+
+@final
+@mypyc_attr(acyclic=True)
+class Trace:
+    """The calls of one trace."""
+
+    __slots__ = ("calls", "cost_nanos", "customer", "max_input_tokens", "model")
+
+    def __init__(self, cost_nanos: int, max_input_tokens: int, customer: str | None, model: str) -> None:
+        self.calls = 1
+        self.cost_nanos = cost_nanos
+        self.max_input_tokens = max_input_tokens
+        self.customer = customer
+        self.model = model
+
+
+_Label = tuple[str, str, str | None, str | None, str | None, str | None]
+
+_Summed = TypeVar("_Summed", Share, Trace)
 
 
 class Delta:
@@ -113,25 +150,26 @@ class Delta:
         self.untraced_calls = 0
         self.late = 0
         self.duplicates = 0
-        self.traces: dict[str, list[Any]] = {}
-        self.labels: dict[tuple[str | None, ...], list[int]] = {}
-        self.faults: dict[tuple[PriceFaultKind, str, str], list[int]] = {}
+        self.traces: dict[str, Trace] = {}
+        self.labels: dict[tuple[str | None, ...], Share] = {}
+        self.faults: dict[tuple[PriceFaultKind, str, str], Share] = {}
 
     def add(self, call: Call, priced: Priced, offset: int) -> None:
         """Count one call; offsets come in order, event times need not."""
         tokens_in, tokens_out = call.input_tokens, call.output_tokens
         tokens = tokens_in + tokens_out
-        cost, reference, reference_output, fault, list_nanos, _ = priced
+        said, reference, reference_output, fault, list_nanos, _ = priced
         customer, model = call.customer, call.model
         self.calls += 1
         self.last_offset = offset
         if call.at > self.last_at:
             self.last_at = call.at
-        if cost is None:
+        if said is None:
             cost = 0
             self.unpriced_calls += 1
             self.unpriced_tokens += tokens
         else:
+            cost = said
             self.cost_nanos += cost
             if call.usage_source == "estimated":
                 self.estimated_cost_nanos += cost
@@ -150,25 +188,25 @@ class Delta:
         else:
             trace = self.traces.get(trace_id)
             if trace is None:
-                self.traces[trace_id] = [1, cost, tokens_in, customer, model]
+                self.traces[trace_id] = Trace(cost, tokens_in, customer, model)
             else:
-                trace[_CALLS] += 1
-                trace[_COST] += cost
-                if tokens_in > trace[_CONTEXT]:
-                    trace[_CONTEXT] = tokens_in
+                trace.calls += 1
+                trace.cost_nanos += cost
+                if tokens_in > trace.max_input_tokens:
+                    trace.max_input_tokens = tokens_in
                 if customer is not None:
-                    trace[_WHOSE] = customer
-                trace[_MODEL] = model
+                    trace.customer = customer
+                trace.model = model
 
         # All six labels at once here, and apart only when drained: most calls share their combination.
         combination = (model, call.provider, call.team, call.feature, customer, call.api_key)
         sums = self.labels.get(combination)
         if sums is None:
-            self.labels[combination] = [1, cost, tokens]
+            self.labels[combination] = Share(1, cost, tokens)
         else:
-            sums[_CALLS] += 1
-            sums[_COST] += cost
-            sums[_TOKENS] += tokens
+            sums.calls += 1
+            sums.cost_nanos += cost
+            sums.tokens += tokens
 
         if fault is not None:
             self._doubt((fault, call.provider, model), tokens, cost, list_nanos)
@@ -190,14 +228,12 @@ class Delta:
             charge.customer,
             charge.api_key,
         )
-        self.labels.setdefault(combination, [0, 0, 0])[_COST] += cost
+        self.labels.setdefault(combination, Share(0, 0, 0)).cost_nanos += cost
 
     def _doubt(self, which: tuple[PriceFaultKind, str, str], tokens: int, cost: int, list_nanos: int) -> None:
-        sums = self.faults.setdefault(which, [0, 0, 0, 0])
-        sums[_CALLS] += 1
-        sums[_COST] += cost
-        sums[_TOKENS] += tokens
-        sums[_LIST] += list_nanos
+        sums = self.faults.setdefault(which, Share(0, 0, 0))
+        sums.add(1, cost, tokens)
+        sums.list_nanos += list_nanos
 
     def rollup(self) -> Rollup:
         """The record of the rollups topic, validated."""
@@ -245,96 +281,96 @@ class Delta:
         return document
 
     def _price_faults(self) -> list[dict[str, Any]]:
-        order = sorted(self.faults.items(), key=lambda item: (-item[1][_CALLS], item[0]))
+        order = sorted(self.faults.items(), key=lambda item: (-item[1].calls, item[0]))
         return [
             {
                 "kind": kind,
                 "provider": provider,
                 "model": model,
-                "calls": sums[_CALLS],
-                "tokens": sums[_TOKENS],
-                "cost_nanos": sums[_COST],
-                "list_nanos": sums[_LIST],
+                "calls": sums.calls,
+                "tokens": sums.tokens,
+                "cost_nanos": sums.cost_nanos,
+                "list_nanos": sums.list_nanos,
             }
             for (kind, provider, model), sums in order[:MAX_PRICE_FAULTS]
         ]
 
-    def _by_label(self) -> list[dict[str, list[int]]]:
+    def _by_label(self) -> list[dict[str, Share]]:
         """Sums per value, for each dimension."""
-        found: list[dict[str, list[int]]] = []
+        found: list[dict[str, Share]] = []
         for column in zip(*self.labels, strict=True):
             if column.count(column[0]) == len(column):
                 # One value, as provider and team mostly have: the delta's own sums.
                 tokens = self.input_tokens + self.output_tokens
-                found.append({} if column[0] is None else {column[0]: [self.calls, self.cost_nanos, tokens]})
+                found.append(
+                    {} if column[0] is None else {column[0]: Share(self.calls, self.cost_nanos, tokens)}
+                )
             else:
                 found.append(_sums(column, self.labels.values()))
         return found
 
 
-def _live(trace_id: str, trace: list[Any]) -> dict[str, Any]:
+def _live(trace_id: str, trace: Trace) -> dict[str, Any]:
     live = {
         "trace_id": trace_id,
-        "calls": trace[_CALLS],
-        "cost_nanos": trace[_COST],
-        "max_input_tokens": trace[_CONTEXT],
-        "customer": trace[_WHOSE],
-        "model": trace[_MODEL],
+        "calls": trace.calls,
+        "cost_nanos": trace.cost_nanos,
+        "max_input_tokens": trace.max_input_tokens,
+        "customer": trace.customer,
+        "model": trace.model,
     }
     if live["customer"] is None:
         del live["customer"]
     return live
 
 
-def _left_out(traces: list[tuple[str, list[Any]]]) -> dict[str, int]:
+def _left_out(traces: list[tuple[str, Trace]]) -> dict[str, int]:
     return {
         "traces": len(traces),
-        "calls": sum(trace[_CALLS] for _, trace in traces),
-        "cost_nanos": sum(trace[_COST] for _, trace in traces),
-        "max_cost_nanos": traces[0][1][_COST] if traces else 0,
+        "calls": sum(trace.calls for _, trace in traces),
+        "cost_nanos": sum(trace.cost_nanos for _, trace in traces),
+        "max_cost_nanos": traces[0][1].cost_nanos if traces else 0,
     }
 
 
-def _sums(column: Iterable[str | None], rows: Iterable[list[int]]) -> dict[str, list[int]]:
-    sums: dict[str, list[int]] = {}
+def _sums(column: Iterable[str | None], rows: Iterable[Share]) -> dict[str, Share]:
+    sums: dict[str, Share] = {}
     for value, row in zip(column, rows, strict=True):
         if value is None:
             continue
         known = sums.get(value)
         if known is None:
-            sums[value] = row.copy()
+            sums[value] = Share(row.calls, row.cost_nanos, row.tokens)
         else:
-            known[_CALLS] += row[_CALLS]
-            known[_COST] += row[_COST]
-            known[_TOKENS] += row[_TOKENS]
+            known.add(row.calls, row.cost_nanos, row.tokens)
     return sums
 
 
-def _breakdown(dimension: str, sums: dict[str, list[int]]) -> dict[str, Any]:
+def _breakdown(dimension: str, sums: dict[str, Share]) -> dict[str, Any]:
     ranked = _ranked(sums)
     breakdown: dict[str, Any] = {
         "dimension": dimension,
         "top": [
-            {"value": value, "calls": calls, "cost_nanos": cost, "tokens": tokens}
-            for value, (calls, cost, tokens) in ranked[:MAX_SLICES]
+            {"value": value, "calls": s.calls, "cost_nanos": s.cost_nanos, "tokens": s.tokens}
+            for value, s in ranked[:MAX_SLICES]
         ],
     }
     if len(ranked) > MAX_SLICES:
         rest = [s for _, s in ranked[MAX_SLICES:]]
         breakdown["rest"] = {
             "values": len(rest),
-            "calls": sum(s[_CALLS] for s in rest),
-            "cost_nanos": sum(s[_COST] for s in rest),
-            "tokens": sum(s[_TOKENS] for s in rest),
+            "calls": sum(s.calls for s in rest),
+            "cost_nanos": sum(s.cost_nanos for s in rest),
+            "tokens": sum(s.tokens for s in rest),
         }
     return breakdown
 
 
-def _ranked(sums: dict[str, list[Any]]) -> list[tuple[str, list[Any]]]:
+def _ranked(sums: dict[str, _Summed]) -> list[tuple[str, _Summed]]:
     """By falling cost, then falling calls, then name: the same order whatever the order of arrival."""
     if len(sums) < 2:
         return list(sums.items())
-    order = sorted([(-each[_COST], -each[_CALLS], name) for name, each in sums.items()])
+    order = sorted([(-each.cost_nanos, -each.calls, name) for name, each in sums.items()])
     return [(name, sums[name]) for _, _, name in order]
 
 

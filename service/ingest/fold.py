@@ -13,13 +13,13 @@ from schemas.dead_letters import DeadLetter
 from schemas.events import UNATTRIBUTED
 from schemas.reasons import Refused
 from schemas.rollups import BUCKET_SECONDS, PriceFaultKind, Rollup, Tick
+from service.ingest.call import Call
 from service.ingest.dead_letter import DeadLetterLimits, dead_letter
 from service.ingest.dedup import SeenIds
 from service.ingest.delta import EPOCH, Delta
 from service.ingest.price import Pricer
 from service.ingest.reading import Reader
 from service.ingest.record import Record
-from service.ingest.wire import Call
 from service.settings import IngestSettings
 
 _NEVER: Final = -1
@@ -326,5 +326,5 @@ def _faults(deltas: Sequence[Delta]) -> dict[tuple[PriceFaultKind, str, str], in
     found: dict[tuple[PriceFaultKind, str, str], int] = {}
     for delta in deltas:
         for which, sums in delta.faults.items():
-            found[which] = found.get(which, 0) + sums[0]
+            found[which] = found.get(which, 0) + sums.calls
     return found

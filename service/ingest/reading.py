@@ -10,8 +10,9 @@ from schemas.decode import parse_object, validate
 from schemas.events import CostEvent
 from schemas.reasons import Reason, Refused
 from service.ingest.adapters import ADAPTERS, MAX_BYTES, MAX_DEPTH, Adapter, adapt, adapter_for
+from service.ingest.call import Call, call_of
 from service.ingest.record import Record
-from service.ingest.wire import Call, call_of, read
+from service.ingest.wire import read
 
 _headers: Final = attrgetter("headers")
 _value: Final = attrgetter("value")

@@ -14,9 +14,9 @@ from schemas.money import NANOS_PER_USD, decimal_usd, nanos
 _MAX_KNOWN: Final = 4_096
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-_seconds: dict[str, int] = {}
+_seconds: Final[dict[str, int]] = {}
 """`2026-01-31T14:07:31` to epoch microseconds: events of one second come together."""
-_rests: dict[str, int] = {}
+_rests: Final[dict[str, int]] = {}
 """`.250Z` to microseconds: what stands behind the second, the distance from UTC included."""
 _UTC: Final = ("Z", "+00:00")
 _NEAR: Final = 4e9  # of times before the year 2096 a microsecond is four steps of a float, or more
@@ -29,20 +29,24 @@ def since_epoch(instant: datetime) -> int:
 
 def micros_of(spelt: str | float) -> int:
     """Epoch microseconds, as `schemas.base.parse_timestamp` reads them. Raises ValueError where that refuses."""
-    if type(spelt) is str:
+    if isinstance(spelt, str):
         second, rest = _seconds.get(spelt[:19]), _rests.get(spelt[19:])
         if second is not None and rest is not None:
             return second + rest
         return _first_met(spelt, second)
-    if not 0 <= spelt <= MAX_EPOCH_SECONDS:  # type: ignore[operator]  # a number, after the line above
+    return _micros(spelt)
+
+
+def _micros(spelt: float) -> int:
+    if not 0 <= spelt <= MAX_EPOCH_SECONDS:
         raise ValueError
-    if spelt <= _NEAR:  # type: ignore[operator]
-        micros = spelt * 1e6  # type: ignore[operator]
-        nearest: int = round(micros)
+    if spelt <= _NEAR:
+        micros = spelt * 1e6
+        nearest = int(micros + 0.5)
         # The product errs by an eighth at most, so this far from the middle both ways round the same.
         if -0.25 < micros - nearest < 0.25:
             return nearest
-    part, whole = modf(spelt)  # type: ignore[arg-type]
+    part, whole = modf(spelt)
     return int(whole) * 1_000_000 + round(part * 1e6)  # as datetime.fromtimestamp rounds
 
 
@@ -76,15 +80,22 @@ _POWERS: Final[tuple[int, ...]] = tuple(10 ** (9 - digits) for digits in range(1
 
 def nanos_of(spelt: str | float) -> int:
     """Nano-dollars, as `schemas.money` reads them. Raises ValueError or TypeError where that refuses."""
-    if type(spelt) is str:
+    if isinstance(spelt, str):
         whole, _, part = spelt.partition(".")
         # Six digits and nine decimals: below the greatest amount and without rounding.
         if len(whole) <= 6 and len(part) <= 9 and whole.isdigit() and part.isdigit() and spelt.isascii():
             return int(whole) * NANOS_PER_USD + int(part) * _POWERS[len(part)]
-    elif 0 <= spelt <= 1_000:  # type: ignore[operator]  # a number, after the line above
-        exact = spelt * 1e9  # type: ignore[operator]
-        nearest: int = round(exact)
+        return nanos(decimal_usd(spelt))
+    nearest = _nanos(spelt)
+    return nearest if nearest >= 0 else nanos(decimal_usd(spelt))
+
+
+def _nanos(spelt: float) -> int:
+    """-1 where it is too near the middle of two."""
+    if 0 <= spelt <= 1_000:
+        exact = spelt * 1e9
+        nearest = int(exact + 0.5)
         # The product errs by less than 0.001, so this far from the middle the decimals round the same way.
         if -0.25 < exact - nearest < 0.25:
             return nearest
-    return nanos(decimal_usd(spelt))
+    return -1

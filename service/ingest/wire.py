@@ -4,7 +4,7 @@ pydantic takes 6 µs for an event and the search for repeated keys another 2. ms
 bounds, but knows neither repeated keys nor every rule of the contract. So there is one definition of the event
 (`schemas.events.CostEvent`) and this module only recognises what that would surely accept:
 
-1. Each record is decoded into a `Call`: all fields of the contract and no others, with the same bounds. A
+1. Each record is decoded into a `Spelt`: all fields of the contract and no others, with the same bounds. A
    backslash, a DEL, space before a colon, an unknown field, a charge: not recognised.
 2. Over a stretch of records at once the keys on the wire are counted. As many as there are fields set in the
    calls, together, means that no key came twice in any of them.
@@ -17,99 +17,35 @@ not. A property test holds the two to the same verdict and the same values over 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+import numpy as np
+from msgspec import UNSET
+from msgspec.structs import astuple
 
-from schemas.base import MAX_LABEL, MAX_TOKENS
 from schemas.decode import MAX_BYTES, decode
-from schemas.events import Charge, CostEvent
-from schemas.money import nanos
+from schemas.events import CostEvent
 from schemas.reasons import Refused
-from service.ingest.spelling import micros_of, nanos_of, since_epoch
+from service.ingest.call import Call, call_of
+from service.ingest.spelling import micros_of, nanos_of
+from service.ingest.spelt import FIELDS, spelt
 
 _STRETCH: Final = 128
 """Records whose keys are counted together. One odd record among them has each looked at by itself."""
 
-_ABSENT: Final[Any] = UNSET
-_Label = Annotated[str, Meta(min_length=1, max_length=MAX_LABEL)]
-if TYPE_CHECKING:
-    # What a call holds once it has been read.
-    _Name = str | None
-    _Tokens = int
-    _Micros = int
-    _Nanos = int | None
-    _Status = Literal["success", "error", "cancelled"]
-    _UsageSource = Literal["reported", "estimated"]
-    _Charge = Charge | None
-else:
-    # What msgspec finds on the wire, where fields may be absent, and times and amounts have many spellings.
-    _Name = _Label | None | UnsetType
-    _Tokens = Annotated[int, Meta(ge=0, le=MAX_TOKENS)] | UnsetType
-    _Micros = str | int | float
-    _Nanos = str | int | float | None | UnsetType
-    _Status = Literal["success", "error", "cancelled"] | UnsetType
-    _UsageSource = Literal["reported", "estimated"] | UnsetType
-    _Charge = None | UnsetType
-
-
-class Call(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """A cost event as the fold wants it: `schemas.events.CostEvent`, flat and in integers.
-
-    Attributes
-    ----------
-    at : int
-        `occurred_at` in epoch microseconds, UTC.
-    cost_nanos : int or None
-        `cost_usd` in nano-dollars, rounded half to even.
-    charge : Charge or None
-        What it is when it is not a call.
-    """
-
-    event_id: _Label
-    at: _Micros = msgspec.field(name="occurred_at")
-    provider: _Label
-    model: _Label
-    workflow: _Name = _ABSENT
-    team: _Name = _ABSENT
-    feature: _Name = _ABSENT
-    customer: _Name = _ABSENT
-    api_key: _Name = _ABSENT
-    trace_id: _Name = _ABSENT
-    input_tokens: _Tokens = _ABSENT
-    cached_input_tokens: _Tokens = _ABSENT
-    cache_write_tokens: _Tokens = _ABSENT
-    cache_write_1h_tokens: _Tokens = _ABSENT
-    output_tokens: _Tokens = _ABSENT
-    reasoning_tokens: _Tokens = _ABSENT
-    cost_nanos: _Nanos = msgspec.field(name="cost_usd", default=_ABSENT)
-    status: _Status = _ABSENT
-    usage_source: _UsageSource = _ABSENT
-    operation: _Name = _ABSENT
-    service_tier: _Name = _ABSENT
-    gateway: _Name = _ABSENT
-    # Validated and counted like the others, and not looked at by the fold.
-    user: _Name = _ABSENT
-    environment: _Name = _ABSENT
-    session_id: _Name = _ABSENT
-    request_tags: Annotated[list[_Label], Meta(max_length=32)] | UnsetType | None = UNSET
-    attempt: Annotated[int, Meta(ge=1, le=10000)] | UnsetType | None = UNSET
-    latency_ms: Annotated[float, Meta(ge=0, le=604800000)] | UnsetType | None = UNSET
-    schema_version: Annotated[int, Meta(ge=1, le=1)] | UnsetType = UNSET
-    charge: _Charge = _ABSENT
-
-
-_FIELDS: Final = len(Call.__struct_fields__)
-_decode: Final = msgspec.json.Decoder(Call).decode
-_UNUSUAL: Final = (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError)
+_QUOTE: Final = np.uint8(ord('"'))
+_COLON: Final = np.uint8(ord(":"))
+_FIELDS: Final[int] = FIELDS
+_ABSENT: Final[object] = UNSET
+_UNUSUAL: Final = (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError, OverflowError)
 
 
 def read(values: Sequence[bytes | None]) -> list[Call | Refused]:
     """For each record's bytes the call, or why it is refused. As many as values, in their order."""
     found: list[Call | Refused] = []
     for start in range(0, len(values), _STRETCH):
-        stretch = values[start : start + _STRETCH]
+        stretch = list(values[start : start + _STRETCH])
         calls = recognised(stretch)
         if None in calls:
             found += [call or _outcome(value) for value, call in zip(stretch, calls, strict=True)]
@@ -130,53 +66,23 @@ def by_the_book(value: bytes | None) -> Call:
     return call_of(decode(CostEvent, value))
 
 
-def call_of(event: CostEvent) -> Call:
-    """An event in the form of the fold."""
-    return Call(
-        event_id=event.event_id,
-        at=since_epoch(event.occurred_at),
-        provider=event.provider,
-        model=event.model,
-        workflow=event.workflow,
-        team=event.team,
-        feature=event.feature,
-        customer=event.customer,
-        api_key=event.api_key,
-        trace_id=event.trace_id,
-        input_tokens=event.input_tokens,
-        cached_input_tokens=event.cached_input_tokens,
-        cache_write_tokens=event.cache_write_tokens,
-        cache_write_1h_tokens=event.cache_write_1h_tokens,
-        output_tokens=event.output_tokens,
-        reasoning_tokens=event.reasoning_tokens,
-        cost_nanos=None if event.cost_usd is None else nanos(event.cost_usd),
-        status=event.status,
-        usage_source=event.usage_source,
-        operation=event.operation,
-        service_tier=event.service_tier,
-        gateway=event.gateway,
-        charge=event.charge,
-    )
-
-
 # --- 1 and 2: what the bytes are ------------------------------------------------------------------------------
 
 
-def recognised(values: Sequence[bytes | None]) -> list[Call | None]:
+def recognised(values: list[bytes | None]) -> list[Call | None]:
     """The calls among records that surely are ones; None for each that the book must be asked about."""
     calls: list[Call | None] = []
     keys = 0
     odd: list[int] = []
     for value in values:
         try:
-            call = _decode(value)  # type: ignore[arg-type]  # None is unusual
-            absent = _settle(call)
+            call, found = _call(value)
         except _UNUSUAL:
             odd.append(len(calls))
             calls.append(None)
         else:
             calls.append(call)
-            keys += _FIELDS - absent
+            keys += found
     usual = [value for value in values if value is not None] if not odd else _without(values, odd)
     if usual and not _plain(usual, keys):
         if len(values) == 1:
@@ -199,7 +105,7 @@ def _plain(values: Sequence[bytes], keys: int) -> bool:
     """
     data = b"".join(values)
     return (
-        data.count(b'":') == keys
+        _ends_of_keys(data) == keys
         and data.find(b"\\") < 0
         and data.find(b"\x7f") < 0
         # A single byte is found at memchr's speed, two are not: most writers put no space at all.
@@ -211,98 +117,163 @@ def _plain(values: Sequence[bytes], keys: int) -> bool:
     )
 
 
+def _ends_of_keys(data: bytes) -> int:
+    """`data.count(b'":')` in a quarter of the time."""
+    codes = np.frombuffer(data, np.uint8)
+    return int(np.count_nonzero((codes[:-1] == _QUOTE) & (codes[1:] == _COLON)))
+
+
 # --- 3: what the fields say -----------------------------------------------------------------------------------
 
 
-def _settle(call: Any) -> int:
-    """Put integers in the place of times and amounts, and defaults in that of absent fields, which are counted.
+def _call(value: bytes | None) -> tuple[Call, int]:
+    """The call, with defaults for absent fields, and how many fields are there.
 
     Written out field by field: this runs for every event, and a loop over names takes several times as long.
 
     Raises
     ------
-    ValueError
+    MsgspecError, UnicodeDecodeError, TypeError, ValueError
         Not by these spellings, or the parts do not fit their whole: the book will say.
     """
-    call.at = micros_of(call.at)
+    (
+        event_id,
+        spelt_at,
+        provider,
+        model,
+        workflow,
+        team,
+        feature,
+        customer,
+        api_key,
+        trace_id,
+        tokens_in,
+        cached,
+        written,
+        written_1h,
+        tokens_out,
+        reasoning,
+        cost,
+        status,
+        usage_source,
+        operation,
+        service_tier,
+        gateway,
+        charge,
+        user,
+        environment,
+        session_id,
+        request_tags,
+        attempt,
+        latency_ms,
+        schema_version,
+    ) = astuple(spelt(value))  # type: ignore[arg-type]
     absent = 0
-    cost = call.cost_nanos
-    if cost is UNSET:
+    at = micros_of(spelt_at)
+    if workflow is _ABSENT:
         absent += 1
-        call.cost_nanos = None
-    elif cost is not None:
-        call.cost_nanos = nanos_of(cost)
-    tokens = call.input_tokens
-    if tokens is UNSET:
+        workflow = None
+    if team is _ABSENT:
         absent += 1
-        tokens = call.input_tokens = 0
-    cached = call.cached_input_tokens
-    if cached is UNSET:
+        team = None
+    if feature is _ABSENT:
         absent += 1
-        cached = call.cached_input_tokens = 0
-    written = call.cache_write_tokens
-    if written is UNSET:
+        feature = None
+    if customer is _ABSENT:
         absent += 1
-        written = call.cache_write_tokens = 0
-    hour = call.cache_write_1h_tokens
-    if hour is UNSET:
+        customer = None
+    if api_key is _ABSENT:
         absent += 1
-        hour = call.cache_write_1h_tokens = 0
-    if cached + written > tokens or hour > written:
-        raise ValueError
-    tokens = call.output_tokens
-    if tokens is UNSET:
+        api_key = None
+    if trace_id is _ABSENT:
         absent += 1
-        tokens = call.output_tokens = 0
-    reasoning = call.reasoning_tokens
-    if reasoning is UNSET:
+        trace_id = None
+    if tokens_in is _ABSENT:
         absent += 1
-        reasoning = call.reasoning_tokens = 0
-    if reasoning > tokens:
-        raise ValueError
-    if call.workflow is UNSET:
+        tokens_in = 0
+    if cached is _ABSENT:
         absent += 1
-        call.workflow = None
-    if call.team is UNSET:
+        cached = 0
+    if written is _ABSENT:
         absent += 1
-        call.team = None
-    if call.feature is UNSET:
+        written = 0
+    if written_1h is _ABSENT:
         absent += 1
-        call.feature = None
-    if call.customer is UNSET:
+        written_1h = 0
+    if tokens_out is _ABSENT:
         absent += 1
-        call.customer = None
-    if call.api_key is UNSET:
+        tokens_out = 0
+    if reasoning is _ABSENT:
         absent += 1
-        call.api_key = None
-    if call.trace_id is UNSET:
+        reasoning = 0
+    if cost is _ABSENT:
         absent += 1
-        call.trace_id = None
-    if call.status is UNSET:
+        cost_nanos = None
+    elif cost is None:
+        cost_nanos = None
+    else:
+        cost_nanos = nanos_of(cost)
+    if status is _ABSENT:
         absent += 1
-        call.status = "success"
-    if call.usage_source is UNSET:
+        status = "success"
+    if usage_source is _ABSENT:
         absent += 1
-        call.usage_source = "reported"
-    if call.operation is UNSET:
+        usage_source = "reported"
+    if operation is _ABSENT:
         absent += 1
-        call.operation = None
-    if call.service_tier is UNSET:
+        operation = None
+    if service_tier is _ABSENT:
         absent += 1
-        call.service_tier = None
-    if call.gateway is UNSET:
+        service_tier = None
+    if gateway is _ABSENT:
         absent += 1
-        call.gateway = None
-    if call.charge is UNSET:
+        gateway = None
+    if charge is _ABSENT:
         absent += 1
-        call.charge = None
-    return (
-        absent
-        + (call.user is UNSET)
-        + (call.environment is UNSET)
-        + (call.session_id is UNSET)
-        + (call.request_tags is UNSET)
-        + (call.attempt is UNSET)
-        + (call.latency_ms is UNSET)
-        + (call.schema_version is UNSET)
+        charge = None
+    if user is _ABSENT:
+        absent += 1
+    if environment is _ABSENT:
+        absent += 1
+    if session_id is _ABSENT:
+        absent += 1
+    if request_tags is _ABSENT:
+        absent += 1
+    if attempt is _ABSENT:
+        absent += 1
+    if latency_ms is _ABSENT:
+        absent += 1
+    if schema_version is _ABSENT:
+        absent += 1
+    call = Call(
+        event_id,
+        at,
+        provider,
+        model,
+        workflow,
+        team,
+        feature,
+        customer,
+        api_key,
+        trace_id,
+        tokens_in,
+        cached,
+        written,
+        written_1h,
+        tokens_out,
+        reasoning,
+        cost_nanos,
+        status,
+        usage_source,
+        operation,
+        service_tier,
+        gateway,
+        charge,
     )
+    if (
+        call.cached_input_tokens + call.cache_write_tokens > call.input_tokens
+        or call.cache_write_1h_tokens > call.cache_write_tokens
+        or call.reasoning_tokens > call.output_tokens
+    ):
+        raise ValueError
+    return call, _FIELDS - absent

@@ -8,11 +8,11 @@ import orjson
 import pytest
 
 from schemas.reasons import Reason, Refused
+from service.ingest.call import Call
 from service.ingest.fold import Batch, Fold
 from service.ingest.price import Pricer
 from service.ingest.reading import Reader
 from service.ingest.record import RawRecord
-from service.ingest.wire import Call
 from service.settings import IngestSettings
 from tests.service.ingest.events import T0_S, raw
 
