@@ -99,7 +99,7 @@ def traces(client: Client, who: Character, max_calls: int, rng: np.random.Genera
     ]
     start = np.concatenate(starts) if starts else np.empty(0)
     n = len(start)
-    step = ((start - START) // STEP_S).astype(np.int64)
+    step = np.minimum((start - START) // STEP_S, len(client.calls) - 1).astype(np.int64)
     customer = _customers(start, who.customers, rng)
     sigma = who.trace_sigma
     return Traces(
