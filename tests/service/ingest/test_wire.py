@@ -217,3 +217,10 @@ def test_a_refusal_holds_on_to_nothing_that_was_read_beside_it() -> None:
     (outcome,) = read([b'{"event_id": 1}'])
     assert isinstance(outcome, Refused)
     assert (outcome.__traceback__, outcome.__context__, outcome.__cause__) == (None, None, None)
+
+
+@pytest.mark.parametrize("digits", [17, 30, 400])
+@pytest.mark.parametrize("field", ["occurred_at", "cost_usd"])
+def test_a_number_beyond_any_float_is_left_to_the_book(field: str, digits: int) -> None:
+    text = orjson.dumps(fields(cost_usd=0) | {field: 7_654_321})
+    assert_same([text.replace(b"7654321", b"9" * digits)])
