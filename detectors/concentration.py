@@ -76,7 +76,9 @@ class Concentration:
         else:
             self._spend.add(window.end, (float(window.cost_nanos),), window.seconds)
             if window.traces > 0:
-                self._per_trace.add(window.calls / window.traces, _PER_TRACE_MEMORY, clip=3.0, floor=0.1)
+                self._per_trace.add(
+                    window.calls / max(window.traces, 1.0), _PER_TRACE_MEMORY, clip=3.0, floor=0.1
+                )
         for side, named in ((self._keys, window.api_keys), (self._customers, window.customers)):
             if named:
                 settling = window.start < self._began + NEW_S or not self._warm(side)
