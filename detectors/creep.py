@@ -48,7 +48,8 @@ class Creep:
     within three of the hours' own sigmas or a factor of two, so that no single hour rules. They are averaged with
     half-lives of 3 and 12 hours of event time, an hour of few traces counting less. z is that average over the
     larger of its usual size, of what so few hours can say, and 5 % (price 2 %). It speaks when z and the
-    rise itself (`least_rise`) are large and the hours' excess, sum of C (1 - e^-rise) with a half-life of a day, is worth the gate.
+    rise itself (`least_rise`) are large and the excess of the hours, sum of C (1 - e^-rise) (half-life a day),
+    is worth the gate.
 
     The reference fades by half every 336 active hours and follows a creep of days hardly. A change that stays is
     accepted: when river's ADWIN over the last 72 active hours' residuals of cost per trace leaves a window of at
