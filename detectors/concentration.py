@@ -50,8 +50,8 @@ class Concentration:
     where calls carry neither label, and for a stolen key that was used before: to this detector it is old. Above
     some thousand names a week the old are forgotten and count as new, which makes it quieter, not louder.
 
-    Cost: 2 us and 2 us per name of the window to score, as much to learn. State 0.8 kB
-    for a few names, at most 6 kB.
+    Cost: 60 us to score and learn a window with names. State measured on 72
+    streams of two weeks: median 0.8 kB, largest 3.3 kB.
 
     References
     ----------

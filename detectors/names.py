@@ -30,7 +30,7 @@ class KnownNames:
     wrongly in about 1 % of cases per filter, 3 to 8 % when all are full; what was added within the week is never
     forgotten unless more names than fit came since.
 
-    Cost: 1.5 us a look-up, 72 B for up to 51 names; at most 9/8 of 2 x `words` x 8 B.
+    State: 72 B for up to 51 names; at most 2 x `words` x 9 B.
 
     References
     ----------

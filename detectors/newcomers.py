@@ -52,7 +52,7 @@ class Newcomers:
     stayed the day their dollars are kept as a tail, unless they came while learning stood still; of the old, how
     dear the dearest one is in an hour.
 
-    Cost: 2 us per name and window; 0.4 kB for a few names, at most 3.5 kB (120 words).
+    Cost: see `concentration`, which holds two of these.
     """
 
     __slots__ = ("_hour", "_hour_costs", "_kept", "_known", "_rest", "_rest_at", "busiest", "past")
