@@ -30,10 +30,11 @@ def merge(state: WorkflowState, rollup: Rollup) -> Bucket | None:
     _add_month(state, rollup.bucket_start, rollup.cost_nanos)
     _add_shares(state, rollup)
     _add_quality(state, rollup, start)
+    begun = _begun(state, rollup)
     _add_traces(state, rollup, float(start), last)
     bucket = _bucket(state, start) if rollup.calls else None
     if bucket is not None:
-        bucket.add(rollup)
+        bucket.add(rollup, begun)
     return bucket
 
 
@@ -129,6 +130,18 @@ def _add_quality(state: WorkflowState, rollup: Rollup, start: int) -> None:
         state.older_quality = state.quality if elapsed < 2 * _LATELY_S else Quality()
         state.quality = newer
     state.quality.add(rollup, begin, state.now)
+
+
+def _begun(state: WorkflowState, rollup: Rollup) -> float:
+    """Traces that began in a delta: the named ones not seen lately, and the usual share of the others."""
+    named = state.recent_traces.see(
+        [live.trace_id for live in rollup.live_traces],
+        state.now,
+        state.traces,
+        learn="cost" not in state.incidents,
+    )
+    others = rollup.other_traces.traces * state.recent_traces.usual_share
+    return named + rollup.untraced_calls + others
 
 
 def _add_traces(state: WorkflowState, rollup: Rollup, start: float, last: float) -> None:

@@ -10,6 +10,7 @@ from detectors.protocol import Detector
 from detectors.registry import DETECTORS
 from service.detect.bucket import Bucket, Crowd
 from service.detect.quality import Quality
+from service.detect.recent import NOTHING_SEEN, Dumped, RecentTraces
 from service.detect.traces import LeftOut, TraceTotals, drop
 from service.detect.usual_shares import UsualShares
 from service.errors import StateTooLarge
@@ -107,6 +108,7 @@ class WorkflowState(msgspec.Struct):
     usual_shares: UsualShares = msgspec.field(default_factory=UsualShares)
     month: int = 0
     month_cost: int = 0
+    recent_traces: RecentTraces = msgspec.field(default_factory=RecentTraces)
     tuned_by: WorkflowConfig | None = None
     """The configuration the detectors were last tuned by; not stored."""
 
@@ -146,6 +148,7 @@ class _Stored(msgspec.Struct, array_like=True):
     usual_shares: UsualShares = msgspec.field(default_factory=UsualShares)
     month: int = 0
     month_cost: int = 0
+    recent_traces: Dumped = NOTHING_SEEN
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -192,7 +195,7 @@ def supersedes(old: WorkflowState, new: WorkflowState) -> bool:
 
 
 def shed(state: WorkflowState, traces: int = _LESS[0][0], values: int = _LESS[0][1]) -> None:
-    """Drop the least valuable evidence: cheap traces, small shares, names in buckets that wait long.
+    """Drop the least valuable evidence: cheap traces, small shares, names in buckets, what was seen lately.
 
     Money, counts, incidents, throttles and what the detectors learnt stay as they are.
     """
@@ -206,8 +209,11 @@ def shed(state: WorkflowState, traces: int = _LESS[0][0], values: int = _LESS[0]
     for quality in (state.quality, state.older_quality):
         quality.keep(values)
     for bucket in state.buckets[:-3]:
-        if bucket.sketch or bucket.customer_sketch:
+        if bucket.sketch or bucket.customer_sketch or bucket.by_customer or bucket.by_api_key:
             bucket.forget_names()
+    for bucket in state.buckets[-3:]:
+        bucket.keep_names(values)
+    state.recent_traces.forget(all_of_them=not traces)
     if not traces:
         for trace in state.traces.values():
             trace.customer = trace.model = None
@@ -243,6 +249,7 @@ def _encoded(state: WorkflowState) -> bytes:
         state.usual_shares,
         state.month,
         state.month_cost,
+        state.recent_traces.dump(),
     )
     try:
         return bytes((VERSION,)) + _ENCODER.encode(stored)
@@ -269,6 +276,7 @@ def decode(data: bytes) -> WorkflowState:
             name: kind.load(stored.detectors[name], None) if name in stored.detectors else kind(None)  # type: ignore[call-arg]
             for name, kind in DETECTORS.items()
         }
+        recent_traces = RecentTraces.load(stored.recent_traces)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise UnreadableState(str(error)) from None
     for shares in (stored.shares, stored.older_shares):
@@ -303,4 +311,5 @@ def decode(data: bytes) -> WorkflowState:
         usual_shares=stored.usual_shares,
         month=stored.month,
         month_cost=stored.month_cost,
+        recent_traces=recent_traces,
     )
