@@ -14,7 +14,7 @@ from detectors.protocol import Contribution, Score, Window
 _HOUR_S: Final = 3_600.0
 _SOON_S: Final = 600.0
 _CUSTOMER_WORDS: Final = 120
-_KEY_WORDS: Final = 56
+_KEY_WORDS: Final = 24
 _MANY: Final = 10.0
 """Past newcomers from which on their tail is asked; before, the largest of few says little of the next."""
 _SPEND_HALF_LIFE: Final = 5 * 86_400.0
@@ -30,6 +30,8 @@ class ConcentrationParams:
     multiple: float = 0.3
     sigmas: float = 2.0
     traces: float = 6.0
+    stranger_traces: float = 6.0
+    stranger_s: float = 600.0
     quantile: float = 0.02
     min_excess_nanos: int = 500_000_000
     min_excess_seconds: float = 300.0
@@ -59,6 +61,7 @@ class Concentration:
     """
 
     name: ClassVar[str] = "concentration"
+    format: ClassVar[int] = 1
 
     def __init__(self, params: ConcentrationParams | None = None) -> None:
         self.params = params or ConcentrationParams()
@@ -160,8 +163,9 @@ class Concentration:
         params = self.params
         per_trace = max(self._per_trace.mean, 1.0)
         share = largest.cost / max(params.share * largest.all_newcomers, 1.0)
-        traces = largest.calls / max(params.traces * per_trace, 1e-9)
-        rate = largest.rate(_SOON_S if together else _HOUR_S)
+        needed = params.stranger_traces if together else params.traces
+        traces = largest.calls / max(needed * per_trace, 1e-9)
+        rate = largest.rate(params.stranger_s if together else _HOUR_S)
         ratios = [share, traces, rate / max(params.multiple * self._usual(), _LEAST_RATE)]
         if not together:
             dear = _exp(side.busiest.mean + params.sigmas * math.sqrt(side.busiest.variance))

@@ -46,6 +46,7 @@ class ExpectedSpend:
     """
 
     name: ClassVar[str] = "expected_spend"
+    format: ClassVar[int] = 1
 
     def __init__(self, params: ExpectedSpendParams | None = None) -> None:
         self.params = params or ExpectedSpendParams()

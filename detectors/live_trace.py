@@ -6,89 +6,136 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
 from typing import Any, ClassVar, Final, Self
 
-from detectors.decay import FadingMoments
+from scipy.special import stdtrit
+
+from detectors.decay import LN2, DecayedSums, FadingMoments
 from detectors.lmdi import decompose
 from detectors.protocol import Contribution, Score, Trace, Window
 
 _MEMORY: Final = 2_000.0
 _MIN_SIGMA: Final = 0.35
 _MAX_CULPRITS: Final = 8
+_PRIOR_TRACES: Final = 4.0
+_PRIOR_COST: Final = 0.64
+_PRIOR_CALLS: Final = 0.5
+"""Variances of log cost and log calls per trace, pooled over workflows: taken until enough traces are known."""
+_MANY_CALLS: Final = 8
+"""Fewer are no loop, however rare they are."""
+_DEAR: Final = 2.0
+_RECENT_HALF_LIFE: Final = 600.0
+_USUAL_HALF_LIFE: Final = 86_400.0
+_MONTH_S: Final = 2_592_000.0
+_LEAST_MONTHLY: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class LiveTraceParams:
-    """Tunables. Money in nano-dollars."""
+    """Tunables. Money in nano-dollars; `page_budget` in false pages per month and workflow."""
 
-    quantile: float = 1e-5
+    page_budget: float = 0.0625
+    quantile: float = 1e-4
     min_cost_nanos: int = 250_000_000
     min_excess_nanos: int = 500_000_000
-    min_excess_seconds: float = 180.0
-    warm_traces: float = 50.0
+    min_excess_seconds: float = 120.0
+    warm_traces: float = 6.0
     cold_cost_nanos: int = 20_000_000_000
 
 
 class LiveTrace:
-    """Running cost of each open trace against a log-normal fitted to the finished traces of the workflow.
+    """Running cost and calls of each open trace against log-normals fitted to the workflow's finished traces.
 
-    A trace speaks when only `quantile` of finished traces would cost as much, when it has cost a minimum, and
-    when the culprits together are worth some minutes of the workflow's usual spend. Nothing waits for a window
-    to close: the judgement is as fresh as the last call. Before `warm_traces` finished traces are known only an
-    absolute amount speaks.
+    A trace speaks when so few finished traces would cost (or call) as much that at the present pace of traces
+    there would be `page_budget` false ones a month (at most `quantile` of traces in any case), when it has cost a
+    minimum, and when the culprits together are worth some minutes of the workflow's spend, usual or present,
+    whichever is more: what is much in the quiet is little in a launch. With few finished traces known, variances
+    are shrunk to a pooled prior and the quantile is Student's. Nothing waits for a window to close: the judgement
+    is as fresh as the last call. Before `warm_traces` finished traces only an absolute amount speaks.
 
     Does not work well when calls carry no trace id, when traces stay open for days (sessions used as traces),
     and when cost per trace is heavier-tailed than log-normal: then the page budget is spent here.
 
-    Cost: about 2 us per live trace and window, 60 B of state.
+    Cost: about 2 us per live trace and window, 0.1 kB of state.
 
     References
     ----------
-    Galton (1879) for the log-normal; the tail will be refined by peaks over threshold, Siffer et al., KDD 2017.
+    Galton (1879) for the log-normal; Student (1908) for what a short history allows to say.
     """
 
     name: ClassVar[str] = "live_trace"
+    format: ClassVar[int] = 2
 
     def __init__(self, params: LiveTraceParams | None = None) -> None:
         self.params = params or LiveTraceParams()
         self._cost = FadingMoments()
         self._calls = FadingMoments()
+        self._recent = DecayedSums(_RECENT_HALF_LIFE, 2)
+        self._usual = DecayedSums(_USUAL_HALF_LIFE, 1)
 
     def learn(self, window: Window, *, frozen: bool = False) -> None:
+        seen = (float(window.cost_nanos), window.begun_traces)
+        self._recent.add(window.end, seen, window.seconds)
         if frozen:
+            self._usual.skip(window.end)
             return
+        self._usual.add(window.end, seen[1:], window.seconds)
         for trace in window.finished:
-            self._cost.add(_log(trace.cost_nanos), _MEMORY, clip=3.0, floor=_MIN_SIGMA)
-            self._calls.add(_log(trace.calls), _MEMORY, clip=3.0, floor=_MIN_SIGMA)
+            self._cost.add(_log(trace.cost_nanos), _MEMORY, clip=3.0, floor=_MIN_SIGMA, warm=20.0)
+            self._calls.add(_log(trace.calls), _MEMORY, clip=3.0, floor=_MIN_SIGMA, warm=20.0)
 
     def score(self, window: Window) -> Score:
         params = self.params
-        threshold = _z(params.quantile)
-        gate = max(params.min_excess_nanos, round(window.usual_nanos_per_s * params.min_excess_seconds), 1)
         warm = self._cost.count >= params.warm_traces
+        dearest = max((trace.cost_nanos for trace in window.live), default=0)
+        gate = self._gate(window, dearest)
         usual = round(math.exp(self._cost.mean + self._cost.variance / 2)) if warm else 0
         best = 0.0
         guilty: list[Trace] = []
-        sigma = max(math.sqrt(self._cost.variance), _MIN_SIGMA)
+        if warm and dearest >= max(params.min_cost_nanos, _DEAR * usual):
+            threshold = self._threshold(window)
+            of_cost, of_calls = _sigma(self._cost, _PRIOR_COST), _sigma(self._calls, _PRIOR_CALLS)
         for trace in window.live:
             cost = trace.cost_nanos
-            if cost < params.min_cost_nanos:
+            if cost < max(params.min_cost_nanos, _DEAR * usual):
                 continue
-            z = (_log(cost) - self._cost.mean) / sigma if warm else threshold * cost / params.cold_cost_nanos
-            best = max(best, z)
-            if z >= threshold:
+            if warm:
+                z = (_log(cost) - self._cost.mean) / of_cost
+                if trace.calls >= _MANY_CALLS:
+                    z = max(z, (_log(trace.calls) - self._calls.mean) / of_calls)
+                value = z / threshold
+            else:
+                value = cost / params.cold_cost_nanos
+            best = max(best, value)
+            if value >= 1.0:
                 guilty.append(trace)
         guilty.sort(key=lambda t: (-t.cost_nanos, t.trace_id))
         return Score(
             value=best,
-            threshold=threshold,
+            threshold=1.0,
             usual_nanos=usual * len(guilty),
             excess_nanos=sum(max(0, t.cost_nanos - usual) for t in guilty),
             gate_nanos=gate,
             factor=self._factor(guilty[0]) if guilty else "",
             culprits=tuple(t.trace_id for t in guilty[:_MAX_CULPRITS]),
         )
+
+    def _gate(self, window: Window, dearest: int) -> int:
+        """Dollars that matter now: minutes of the usual spend, or of the present one without the dearest trace."""
+        sums, seconds = self._recent.peek(window.end, (float(window.cost_nanos), 0.0), window.seconds)
+        recent = max(sums[0] - dearest, 0.0) / max(seconds, _RECENT_HALF_LIFE / LN2)
+        rate = max(window.usual_nanos_per_s, recent)
+        return max(self.params.min_excess_nanos, round(rate * self.params.min_excess_seconds), 1)
+
+    def _threshold(self, window: Window) -> float:
+        """Standard deviations beyond which the page budget lies, at the pace at which traces now come."""
+        sums, seconds = self._recent.peek(window.end, (0.0, window.begun_traces), window.seconds)
+        now = sums[1] / max(seconds, _RECENT_HALF_LIFE / LN2)
+        usual = self._usual.sums[0] / self._usual.seconds if self._usual.seconds > 0 else 0.0
+        monthly = max(max(now, usual) * _MONTH_S, _LEAST_MONTHLY)
+        chance = min(self.params.page_budget / monthly, self.params.quantile)
+        # A tenth of a decade is as fine as it matters: so that the quantile can be remembered.
+        return _quantile(round(10.0 * math.log10(max(chance, 1e-12))), int(self._cost.count + _PRIOR_TRACES))
 
     def explain(self, window: Window) -> Sequence[Contribution]:
         """The dearest trace against a usual one: more calls, or dearer calls."""
@@ -104,14 +151,16 @@ class LiveTrace:
         )
 
     def dump(self) -> list[Any]:
-        return [self._cost.dump(), self._calls.dump()]
+        return [self._cost.dump(), self._calls.dump(), self._recent.dump(), self._usual.dump()]
 
     @classmethod
     def load(cls, plain: Any, params: Any = None) -> Self:
         try:
-            cost, calls = plain
+            cost, calls, recent, usual = plain
             loaded = cls(params)
             loaded._cost, loaded._calls = FadingMoments.load(cost), FadingMoments.load(calls)
+            loaded._recent = DecayedSums.load(recent, _RECENT_HALF_LIFE, 2)
+            loaded._usual = DecayedSums.load(usual, _USUAL_HALF_LIFE, 1)
         except (TypeError, ValueError) as error:
             raise ValueError(f"not a dump of {cls.name}: {error}") from None
         return loaded
@@ -127,6 +176,13 @@ def _log(value: int) -> float:
     return math.log(max(value, 1))
 
 
-@lru_cache(maxsize=64)
-def _z(quantile: float) -> float:
-    return NormalDist().inv_cdf(1.0 - quantile)
+def _sigma(of: FadingMoments, prior: float) -> float:
+    """Standard deviation for the next sample: shrunk to the prior, and widened by how little the mean is known."""
+    count = max(of.count, 1.0)
+    variance = (count * of.variance + _PRIOR_TRACES * prior) / (count + _PRIOR_TRACES) * (1.0 + 1.0 / count)
+    return max(math.sqrt(variance), _MIN_SIGMA)
+
+
+@lru_cache(maxsize=4_096)
+def _quantile(decibels: int, freedom: int) -> float:
+    return -float(stdtrit(float(min(max(freedom, 3), 60)), 10.0 ** (decibels / 10.0)))

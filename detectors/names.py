@@ -10,8 +10,9 @@ from detectors.decay import number
 
 _WORD: Final = 64
 _HASHES: Final = 4
-_BITS_PER_NAME: Final = 10
+_BITS_PER_NAME: Final = 16
 _FIRST_WORDS: Final = 8
+_SURE: Final = 32
 GENERATION_S: Final = 7 * 86_400.0
 
 
@@ -27,17 +28,18 @@ class KnownNames:
 
     A generation is a row of Bloom filters, each twice as large as the one before, so that a workflow with five
     customers pays for five. It ends after a week, or when its filters are full. What is asked for counts as known
-    wrongly in about 1 % of cases per filter, 3 to 8 % when all are full; what was added within the week is never
-    forgotten unless more names than fit came since.
+    wrongly in at most 0.24 % of cases per filter, 2 % when all eight are full; what was added within the week is
+    never forgotten unless more names than fit came since.
 
-    State: 72 B for up to 51 names; at most 2 x `words` x 9 B.
+    State: 72 B for up to 32 names; at most 2 x `words` x 9 B. Cost: 0.1 us for one of the 32 names that were
+    added last, else 1 us a filter.
 
     References
     ----------
     Almeida, Baquero, Preguica, Hutchison, "Scalable Bloom Filters", Information Processing Letters 2007.
     """
 
-    __slots__ = ("_count", "_filters", "_last", "_since", "words")
+    __slots__ = ("_count", "_filters", "_last", "_since", "_sure", "words")
 
     def __init__(self, words: int) -> None:
         self.words = words
@@ -45,9 +47,11 @@ class KnownNames:
         self._filters: list[list[int]] = []
         self._last: list[list[int]] = []
         self._count = 0
+        # Names that are in this generation for certain: a shortcut to what the filters say, no more.
+        self._sure: set[int] = set()
 
     def knows(self, name: int) -> bool:
-        return _in(self._filters, name) or _in(self._last, name)
+        return name in self._sure or _in(self._filters, name) or _in(self._last, name)
 
     def add(self, name: int, now: float) -> None:
         """Remember a fingerprint; `now` in epoch seconds."""
@@ -56,7 +60,12 @@ class KnownNames:
         elif now - self._since >= GENERATION_S:
             # Nobody is forgotten merely because nobody came for weeks.
             self._begin(now)
+        if name in self._sure:
+            return
+        if len(self._sure) >= _SURE:
+            self._sure.clear()
         if _in(self._filters, name):
+            self._sure.add(name)
             return
         if not self._filters or self._count >= len(self._filters[-1]) * _WORD // _BITS_PER_NAME:
             size = 2 * len(self._filters[-1]) if self._filters else _FIRST_WORDS
@@ -69,8 +78,10 @@ class KnownNames:
         for at in _places(name, len(bits)):
             bits[at >> 6] |= 1 << (at & 63)
         self._count += 1
+        self._sure.add(name)
 
     def _begin(self, now: float) -> None:
+        self._sure.clear()
         self._last, self._filters, self._count, self._since = self._filters, [], 0, now
 
     def dump(self) -> list[Any]:
@@ -115,4 +126,16 @@ def _places(name: int, words: int) -> list[int]:
 
 
 def _in(filters: list[list[int]], name: int) -> bool:
-    return any(all(bits[at >> 6] >> (at & 63) & 1 for at in _places(name, len(bits))) for bits in filters)
+    # The largest first: most names are in it. Written out, for every name of every window comes by here.
+    step, first = (name >> 31) | 1, name & 0x7FFFFFFF
+    for bits in reversed(filters):
+        mask = len(bits) * _WORD - 1
+        at = first
+        for _ in range(_HASHES):
+            place = at & mask
+            if not bits[place >> 6] >> (place & 63) & 1:
+                break
+            at += step
+        else:
+            return True
+    return False

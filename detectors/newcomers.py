@@ -14,8 +14,9 @@ from detectors.tail import Tail
 NEW_S: Final = 86_400.0
 _HOUR_S: Final = 3_600.0
 _KEPT: Final = 16
-_OLD_KEPT: Final = 8
+_OLD_KEPT: Final = 6
 _SETTLING_S: Final = 600.0
+_SPARED: Final = 4
 _REST_HALF_LIFE: Final = 43_200.0
 _HOURS_MEMORY: Final = 300.0
 _PEAKS: Final = 16
@@ -48,9 +49,9 @@ class Newcomers:
     """The dearest newcomers of a day by fingerprint, at most 16, and the dollars of the others.
 
     A name is new for a day from its first sight. Whoever must make room (the one with the fewest dollars for the
-    time it was here) leaves its dollars in a rest that fades over a day, and is old from then on. Of those who
-    stayed the day their dollars are kept as a tail, unless they came while learning stood still; of the old, how
-    dear the dearest one is in an hour.
+    time it was here; the four that came last are spared for ten minutes, for all begin small) leaves its dollars
+    in a rest that fades over a day, and is old from then on. Of those who stayed the day their dollars are kept as
+    a tail, unless they came while learning stood still; of the old, how dear the dearest one is in an hour.
 
     Cost: see `concentration`, which holds two of these.
     """
@@ -91,13 +92,11 @@ class Newcomers:
     def largest(self, named: Named, start: float, end: float) -> Largest | None:
         """Of the names of a window that was not learnt yet, the newcomer that spent most."""
         best: tuple[float, str, float, float] | None = None
-        total = self._faded_rest(start) + math.fsum(k[1] for k in self._kept.values() if k[0] + NEW_S > start)
+        total = 0.0
         for name, calls, cost in named:
             mark = fingerprint(name)
             kept = self._kept.get(mark)
-            if kept is None and self._known.knows(mark):
-                continue
-            if kept is not None and kept[0] + NEW_S <= start:
+            if (kept is None and self._known.knows(mark)) or (kept is not None and kept[0] + NEW_S <= start):
                 continue
             total += cost
             since, before, _, called = kept if kept is not None else (start, 0.0, 0.0, 0.0)
@@ -106,16 +105,19 @@ class Newcomers:
         if best is None:
             return None
         spent, name, since, called = best
+        total += self._faded_rest(start) + math.fsum(
+            k[1] for k in self._kept.values() if k[0] + NEW_S > start
+        )
         return Largest(name, since, max(end - since, 0.0), spent, called, max(total, spent))
 
     def dump(self) -> list[Any]:
         return [
             self._known.dump(),
-            [[mark, *kept] for mark, kept in self._kept.items()],
+            [[mark, *map(_short, kept)] for mark, kept in self._kept.items()],
             self._rest,
             self._rest_at,
             self._hour,
-            [[mark, cost] for mark, cost in self._hour_costs.items()],
+            [[mark, _short(cost)] for mark, cost in self._hour_costs.items()],
             self.busiest.dump(),
             self.past.dump(),
         ]
@@ -128,7 +130,7 @@ class Newcomers:
         known, kept, rest, rest_at, hour, hour_costs, busiest, past = plain
         loaded = cls(words)
         loaded._known = KnownNames.load(known, words)
-        if len(kept) > _KEPT or len(hour_costs) > _OLD_KEPT:
+        if len(kept) > _KEPT or len(hour_costs) > 2 * _OLD_KEPT:
             raise ValueError("more names than are kept")
         loaded._kept = {
             _mark(mark): [
@@ -160,15 +162,17 @@ class Newcomers:
 
     def _make_room(self, now: float) -> None:
         while len(self._kept) > _KEPT:
+            marks = list(self._kept)  # in the order they came
+            spared = {m for m in marks[-_SPARED:] if self._kept[m][0] + _SETTLING_S > now}
             least = min(
-                self._kept,
+                [m for m in marks if m not in spared],
                 key=lambda m: (self._kept[m][1] / (max(now - self._kept[m][0], 0.0) + _SETTLING_S), m),
             )
             cost = self._kept[least][1]
             self._let_go(least)
             self._rest = self._faded_rest(now) + cost
             self._rest_at = now if self._rest_at is None else max(now, self._rest_at)
-        if len(self._hour_costs) > _OLD_KEPT:
+        if len(self._hour_costs) > 2 * _OLD_KEPT:
             dearest = sorted(self._hour_costs.items(), key=lambda item: (-item[1], item[0]))
             self._hour_costs = dict(dearest[:_OLD_KEPT])
 
@@ -181,6 +185,11 @@ class Newcomers:
         if self._rest_at is None:
             return 0.0
         return self._rest * math.exp(-LN2 * max(now - self._rest_at, 0.0) / _REST_HALF_LIFE)
+
+
+def _short(value: float) -> float:
+    """The same number in fewer bytes, where it is whole."""
+    return int(value) if value.is_integer() and value < 1 << 53 else value
 
 
 def _mark(plain: Any) -> int:

@@ -51,6 +51,9 @@ class Window:
         What the workflow usually spends per second at this time of day; 0 while unknown.
     customers, api_keys : sequence of (name, calls, nano-dollars)
         The dearest ones in this window, each once; the others are left out.
+    begun : float or None
+        Traces that began in this window (an estimate). A trace that goes on for minutes is in many windows'
+        `traces`, and in one window's `begun`. None where that is not known.
     """
 
     start: float
@@ -69,10 +72,15 @@ class Window:
     usual_nanos_per_s: float = 0.0
     customers: Sequence[tuple[str, int, int]] = field(default=())
     api_keys: Sequence[tuple[str, int, int]] = field(default=())
+    begun: float | None = None
 
     @property
     def end(self) -> float:
         return self.start + self.seconds
+
+    @property
+    def begun_traces(self) -> float:
+        return self.traces if self.begun is None else self.begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +138,8 @@ class Detector(Protocol):
     """
 
     name: ClassVar[str]
+    format: ClassVar[int]
+    """Of its dump. A dump of another format is not read: the detector starts fresh."""
     params: Any
     """A frozen dataclass of tunables. May be replaced between calls; what was learnt stays."""
 

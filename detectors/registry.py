@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from detectors.concentration import Concentration
 from detectors.expected_spend import ExpectedSpend
 from detectors.live_trace import LiveTrace
 from detectors.protocol import Detector
 from detectors.unit_cost import UnitCost
 
 DETECTORS: Final[dict[str, type[Detector]]] = {
+    Concentration.name: Concentration,
     ExpectedSpend.name: ExpectedSpend,
     LiveTrace.name: LiveTrace,
     UnitCost.name: UnitCost,

@@ -1,131 +1,146 @@
-"""Cost per trace and calls per trace against the workflow's own usual, with a money gate."""
+"""What a trace, a call, a token costs against the workflow's own usual, at six time scales, with a money gate."""
 
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
-from detectors.decay import DecayedSums, FadingMoments, number
+from detectors.decay import LN2, DecayedSums, number
 from detectors.lmdi import decompose
+from detectors.noise import Noise
 from detectors.protocol import Contribution, Score, Window
+from detectors.ratios import BEGUN, CACHE, CALLS, COST, FACTORS, MIX, PRICE, SPENT, SUMS, Usual, sums_of
 
-HALF_LIVES: Final = (180.0, 2_700.0)
-"""Seconds. The short one sees a change within minutes, the long one a smaller change within the hour."""
-_FACTORS: Final = ("cost_per_trace", "calls_per_trace")
-_TRAFFIC_BINS: Final = 6
-_TRAFFIC_EDGES: Final = (4.0, 16.0, 64.0, 256.0, 1_024.0)
-_TAU: Final = 0.07
-_SHRINK: Final = 20.0
-_MEMORY: Final = 10_000.0
+SCALES: Final = (45.0, 180.0, 720.0, 2_700.0, 14_400.0, 43_200.0)
+"""Half-lives, seconds: the short ones see a large change at once, the long ones a small one, or one that creeps."""
+_LEARNT_AT: Final = 2
+"""The scale by which the usual moves."""
+_EXCESS_AT: Final = 1
+_MINUTE: Final = 60.0
 _USUAL_HALF_LIFE: Final = 86_400.0
 _GATE_HALF_LIFE: Final = 28_800.0
-_NOW_HALF_LIFE: Final = 45.0
+_LEVEL_MEMORY: Final = 5_000.0
+"""Active minutes over which the usual level forgets: three and a half days of traffic without a pause."""
+_WARM_TRACES: Final = 12.0
+_MOST_TRACES: Final = 5_000.0
 _STILL: Final = 0.5
-"""Share (of logs) of what a scale sees that the last minute must still show."""
-_RATIO_SUMS: Final = 3  # traces, calls, cost
-_ALL_SUMS: Final = 5  # and reference, reference of output
+"""Share (of logs) of what a scale sees that every shorter one must still show, within its own noise."""
+_DOUBT: Final = 1.5
+_OF_TRACES: Final = (CALLS, COST)
+"""Ratios whose denominator is traces; the others' is calls."""
+_BY_LOOKS: Final = (1, 2, MIX, PRICE, CACHE)
+"""Ratios whose noise per trace is learnt from the shortest scale: finished traces do not carry these numbers."""
+_USUAL_SUMS: Final = 9
 
 
 @dataclass(frozen=True, slots=True)
 class UnitCostParams:
-    """Tunables. Money in nano-dollars."""
+    """Tunables. Money in nano-dollars; `page_budget` in false pages per month and workflow."""
 
-    z: float = 6.0
+    page_budget: float = 0.25
     min_excess_nanos: int = 500_000_000
-    min_excess_seconds: float = 900.0
-    warm_windows: float = 60.0
+    min_excess_seconds: float = 600.0
+    warm_windows: float = 15.0
 
 
 class UnitCost:
-    """Log cost per trace and log calls per trace, in scales that widen when traffic is thin.
+    """Seven log ratios (calls per trace, tokens in and out per call, model mix, price, cache, cost per trace).
 
-    A launch multiplies traces and leaves both ratios alone; a loop, a grown context or a dearer model moves at
-    least one. Over exponential sums at two half-lives, x = log(num/den) and z = (x - mu) / s(w), where mu fades
-    over days, and s(w)^2 is the larger of the variance seen at such traffic w and 0.07^2 + 1/w: what w traces
-    can reveal at all. It speaks only if, beyond z, the excess X = sum of C (1 - e^-(x - mu - s)) since hours
-    exceeds a floor in dollars and some minutes of the usual spend. What a scale sees counts only while every
-    shorter one, and the last minute, still shows half of it: an incident that is over is not told for as long as
-    it is remembered.
+    A launch multiplies traces and leaves all of them alone; a loop, a grown context, a dearer model, a lost cache
+    moves one. Exponential sums at six half-lives give each ratio x over its usual; z = x / s, s² = a² + c / w: how
+    far this ratio strays in this workflow over such a time, and what w traces can reveal at all. What z must
+    exceed is Student's quantile for the page budget, with as many degrees of freedom as stretches of that length
+    were seen, so that little history asks for much evidence. It speaks only if, beyond that, the excess
+    X = sum of C (1 - e^-(x - s)) since hours exceeds a floor in dollars and some minutes of the usual spend, and
+    only while every shorter scale still shows half of it, as far as that one can tell.
 
-    Does not work well when a workflow mixes tenants of very different size (their mix moves the ratio), when
-    there are fewer than about 60 active windows to learn from, and for changes smaller than the mix's own
-    spread: s(w) then hides them.
+    Does not work well when a workflow mixes tenants with very different calls (their mix moves the ratios; a then
+    grows until only large changes speak), in the first quarter of an hour of activity, and for changes within the
+    ratio's own spread.
 
-    Cost: about 15 us per window, 0.6 kB of state.
+    Cost: about 90 us to score and learn a ten-second window, 1.6 kB of state.
 
     References
     ----------
-    The floor 1/w is the variance of the log of a mean of w exponential costs (delta method).
+    The noise c / w is the variance of the log of a mean of w traces (delta method); scales as in a scan statistic.
     """
 
     name: ClassVar[str] = "unit_cost"
+    format: ClassVar[int] = 2
 
     def __init__(self, params: UnitCostParams | None = None) -> None:
         self.params = params or UnitCostParams()
-        self._recent = [DecayedSums(half_life, _RATIO_SUMS) for half_life in HALF_LIVES]
-        self._now = DecayedSums(_NOW_HALF_LIFE, _RATIO_SUMS)
-        self._usual = DecayedSums(_USUAL_HALF_LIFE, _ALL_SUMS)
+        self._sums = [[0.0] * SUMS for _ in SCALES]
+        self._until: float | None = None
+        self._spend = DecayedSums(_USUAL_HALF_LIFE, _USUAL_SUMS)
+        self._usual: Usual | None = None
+        self._noise = Noise(SCALES)
+        self._active = 0.0
+        self._traces = 0.0
+        self._minute: float | None = None
         self._excess = DecayedSums(_GATE_HALF_LIFE, 1)
         self._since: float | None = None
-        n = len(_FACTORS) * len(HALF_LIVES)
-        self._level = [FadingMoments() for _ in range(n)]
-        self._spread = [[FadingMoments() for _ in range(_TRAFFIC_BINS)] for _ in range(n)]
 
     def learn(self, window: Window, *, frozen: bool = False) -> None:
-        if window.calls <= 0 or window.traces <= 0:
+        if window.calls <= 0:
             return
-        ratios = _ratio_values(window)
+        values = self._values(window)
         if self._warm():
-            sums, _ = self._recent[0].peek(window.end, ratios, window.seconds)
-            self._excess.add(window.end, (self._excess_of(window, sums),), window.seconds)
+            self._excess.add(
+                window.end, (self._excess_of(values, self._peek(_EXCESS_AT, window.end, values)),), 0.0
+            )
             if self._excess.sums[0] <= 0.0:
                 self._excess.sums[0], self._since = 0.0, None
             elif self._since is None:
                 self._since = window.start
-        for recent in (*self._recent, self._now):
-            recent.add(window.end, ratios, window.seconds)
+        self._sums = [self._peek(h, window.end, values) for h in range(len(SCALES))]
+        self._until = window.end if self._until is None else max(self._until, window.end)
         if frozen:
             # Time goes on for the usual too, at its own rate: neither the incident's spend nor silence counts.
-            self._usual.skip(window.end)
-            return
-        self._usual.add(window.end, _values(window), window.seconds)
-        for h, recent in enumerate(self._recent):
-            bin_ = bisect_right(_TRAFFIC_EDGES, recent.sums[0])
-            for f, x in enumerate(_logs(recent.sums)):
-                at = h * len(_FACTORS) + f
-                level = self._level[at]
-                residual = x - level.mean if level.count else 0.0
-                level.add(x, _MEMORY, clip=3.0, floor=_TAU)
-                self._spread[at][bin_].add(residual, _MEMORY, clip=4.0, floor=_TAU)
+            self._spend.skip(window.end)
+        else:
+            self._spend.add(window.end, _spend_of(window), window.seconds)
+        minute = window.start // _MINUTE
+        if minute != self._minute:
+            passed = 1.0 if self._minute is None else min(max(minute - self._minute, 1.0), 60.0)
+            self._minute = minute
+            self._learn_minute(window, passed * _MINUTE, frozen)
+        if not frozen and self._usual is not None and window.finished:
+            self._learn_traces(window, self._usual)
 
     def score(self, window: Window) -> Score:
+        """The ratio that is furthest over its threshold, in multiples of that threshold."""
         gate = self._gate()
-        if window.calls <= 0 or window.traces <= 0 or not self._warm():
-            return Score(0.0, self.params.z, gate_nanos=gate, ready=self._warm())
+        usual = self._usual
+        if window.calls <= 0 or usual is None or not self._warm():
+            return Score(0.0, 1.0, gate_nanos=gate, ready=self._warm())
+        values = self._values(window)
+        noise, budget, since_begin = self._noise, self.params.page_budget, 1.0 / self._traces
         best, factor, over = 0.0, "", 0.0
-        ratios = _ratio_values(window)
-        least = [math.inf] * len(_FACTORS)
-        for f, x in enumerate(_logs(self._now.peek(window.end, ratios, window.seconds)[0])):
-            least[f] = x - self._level[f].mean
-        for h, recent in enumerate(self._recent):
-            sums, _ = recent.peek(window.end, ratios, window.seconds)
-            if h == 0:
-                over = self._excess_of(window, sums)
-            for f, x in enumerate(_logs(sums)):
-                above = x - self._level[h * len(_FACTORS) + f].mean
-                if least[f] < _STILL * above:
-                    continue
-                least[f] = min(least[f], above)
-                z = above / self._scale(h, f, sums[0])
-                if z > best:
-                    best, factor = z, _FACTORS[f]
-        excess, _ = self._excess.peek(window.end, (over,), window.seconds)
+        least = [math.inf] * len(FACTORS)
+        for h in range(len(SCALES)):
+            sums = self._peek(h, window.end, values)
+            if h == _EXCESS_AT:
+                over = self._excess_of(values, sums)
+            traces = sums[BEGUN] + 1.0
+            worth = min(usual.traces_worth(sums) + 1.0, traces)
+            threshold, stray = noise.threshold(h, budget), 1.0 + 1.0 / noise.blocks[h]
+            for f, x in enumerate(usual.logs_over(sums)):
+                sampling = noise.per_trace[f] / (traces if f in _OF_TRACES else worth)
+                if x > 0.0 and least[f] >= _STILL * x:
+                    spread = (
+                        noise.variance(h, f, math.inf) * stray + sampling + noise.per_trace[f] * since_begin
+                    )
+                    value = x / (math.sqrt(spread) * threshold)
+                    if value > best:
+                        best, factor = value, FACTORS[f]
+                least[f] = min(least[f], x + _DOUBT * math.sqrt(sampling))
+        excess, _ = self._excess.peek(window.end, (over,), 0.0)
         return Score(
             value=best,
-            threshold=self.params.z,
+            threshold=1.0,
             usual_nanos=max(0, window.cost_nanos - round(over)),
             excess_nanos=max(0, round(excess[0])),
             gate_nanos=gate,
@@ -135,93 +150,149 @@ class UnitCost:
 
     def explain(self, window: Window) -> Sequence[Contribution]:
         """LMDI of the window's spend against the usual spend of as many seconds."""
-        if self._usual.seconds <= 0 or self._usual.sums[1] <= 0 or window.calls <= 0:
+        if self._spend.seconds <= 0 or self._spend.sums[SPENT] <= 0 or window.calls <= 0:
             return []
-        share = window.seconds / self._usual.seconds
-        before = [s * share for s in self._usual.sums]
-        after = list(_values(window))
-        priced = before[3] > 0 and after[3] > 0
-        return decompose(_streams(before, priced), _streams(after, priced), round(after[2] - before[2]))
+        share = window.seconds / self._spend.seconds
+        before = [s * share for s in self._spend.sums]
+        after = list(_spend_of(window))
+        priced = before[5] > 0 and after[5] > 0
+        return decompose(
+            _streams(before, priced), _streams(after, priced), round(after[SPENT] - before[SPENT])
+        )
+
+    def cache_share(self) -> float:
+        """Share of input tokens that is usually read from a cache."""
+        return self._spend.sums[8] / self._spend.sums[3] if self._spend.sums[3] > 0 else 0.0
 
     def dump(self) -> list[Any]:
         return [
-            [recent.dump() for recent in self._recent],
-            self._now.dump(),
-            self._usual.dump(),
+            [list(s) for s in self._sums],
+            self._until,
+            self._spend.dump(),
+            None if self._usual is None else self._usual.dump(),
+            self._noise.dump(),
+            [self._active, self._traces],
+            self._minute,
             self._excess.dump(),
             self._since,
-            [level.dump() for level in self._level],
-            [[b.dump() for b in spread] for spread in self._spread],
         ]
 
     @classmethod
     def load(cls, plain: Any, params: Any = None) -> Self:
         try:
-            recent, now, usual, excess, since, levels, spreads = plain
+            sums, until, spend, usual, noise, (active, traces), minute, excess, since = plain
             loaded = cls(params)
-            loaded._recent = [
-                DecayedSums.load(r, h, _RATIO_SUMS) for r, h in zip(recent, HALF_LIVES, strict=True)
-            ]
-            loaded._now = DecayedSums.load(now, _NOW_HALF_LIFE, _RATIO_SUMS)
-            loaded._usual = DecayedSums.load(usual, _USUAL_HALF_LIFE, _ALL_SUMS)
+            loaded._sums = [[number(v) for v in row] for row in sums]
+            if [len(row) for row in loaded._sums] != [SUMS] * len(SCALES):
+                raise ValueError(f"expected {len(SCALES)} by {SUMS} sums")
+            loaded._until = None if until is None else number(until)
+            loaded._spend = DecayedSums.load(spend, _USUAL_HALF_LIFE, _USUAL_SUMS)
+            loaded._usual = None if usual is None else Usual.load(usual)
+            loaded._noise = Noise.load(noise, SCALES)
+            loaded._active, loaded._traces = number(active, least=0.0), number(traces, least=0.0)
+            loaded._minute = None if minute is None else number(minute)
             loaded._excess = DecayedSums.load(excess, _GATE_HALF_LIFE, 1)
             loaded._since = None if since is None else number(since)
-            n = len(loaded._level)
-            if len(levels) != n or len(spreads) != n or any(len(s) != _TRAFFIC_BINS for s in spreads):
-                raise ValueError(f"expected {n} factors by {_TRAFFIC_BINS} traffic bins")
-            loaded._level = [FadingMoments.load(p) for p in levels]
-            loaded._spread = [[FadingMoments.load(b) for b in spread] for spread in spreads]
         except (TypeError, ValueError) as error:
             raise ValueError(f"not a dump of {cls.name}: {error}") from None
         return loaded
 
     def _warm(self) -> bool:
-        return self._level[0].count >= self.params.warm_windows
+        return (
+            self._usual is not None
+            and self._active >= self.params.warm_windows
+            and self._traces >= _WARM_TRACES
+        )
 
     def _gate(self) -> int:
-        usual = self._usual.sums[2] / self._usual.seconds if self._usual.seconds > 0 else 0.0
+        usual = self._spend.sums[SPENT] / self._spend.seconds if self._spend.seconds > 0 else 0.0
         return max(self.params.min_excess_nanos, round(usual * self.params.min_excess_seconds), 1)
 
-    def _scale(self, h: int, f: int, traces: float) -> float:
-        at = h * len(_FACTORS) + f
-        seen = self._spread[at][bisect_right(_TRAFFIC_EDGES, traces)]
-        variance = seen.count * (seen.variance + seen.mean * seen.mean) + _SHRINK * self._level[at].variance
-        return math.sqrt(max(variance / (seen.count + _SHRINK), _TAU * _TAU + 1.0 / max(traces, 1.0)))
+    def _values(self, window: Window) -> tuple[float, ...]:
+        if self._usual is None:
+            return sums_of(window, 1.0, 4.0)
+        return sums_of(window, self._usual.per_input, self._usual.per_output)
 
-    def _excess_of(self, window: Window, sums: Sequence[float]) -> float:
+    def _peek(self, h: int, end: float, values: Sequence[float]) -> list[float]:
+        if self._until is None:
+            return list(values)
+        keep = math.exp(-LN2 / SCALES[h] * max(0.0, end - self._until))
+        return [s * keep + v for s, v in zip(self._sums[h], values, strict=True)]
+
+    def _excess_of(self, values: Sequence[float], sums: Sequence[float]) -> float:
         """Dollars of this window above what its traces usually cost, one scale granted."""
-        x = _logs(sums)[0]
-        scale = self._scale(0, 0, sums[0])
-        return window.cost_nanos * -math.expm1(-min(x - self._level[0].mean - scale, 50.0))
+        assert self._usual is not None
+        scale = math.sqrt(self._noise.variance(_EXCESS_AT, COST, sums[BEGUN] + 1.0))
+        return values[SPENT] * -math.expm1(-min(self._usual.logs_over(sums)[COST] - scale, 50.0))
+
+    def _learn_minute(self, window: Window, elapsed: float, frozen: bool) -> None:
+        """Once in an active minute. How far ratios stray is learnt in incidents as well: they may be the usual."""
+        spend = self._spend.sums
+        if not frozen and spend[BEGUN] >= 3.0:
+            per_input = max(spend[5] / max(spend[3], 1.0), 1e-9)
+            per_output = max(spend[6] / max(spend[4], 1.0), 1e-9)
+            if self._usual is None:
+                listed = spend[5] + spend[6]
+                sums = (*spend[:5], listed if listed > 0 else spend[3] + 4.0 * spend[4], spend[7])
+                if listed <= 0:
+                    per_input, per_output = 1.0, 4.0
+                self._usual = Usual.first(sums, per_input, per_output)
+            elif spend[5] + spend[6] > 0:
+                self._usual.per_input, self._usual.per_output = per_input, per_output
+            self._active += 1.0
+            self._traces = min(self._traces + max(window.begun_traces, 0.2), _MOST_TRACES)
+            self._move_level(self._usual)
+        if self._usual is not None:
+            for h, sums_at in enumerate(self._sums):
+                self._noise.learn_stray(h, self._usual.logs_over(sums_at), sums_at[BEGUN], elapsed)
+
+    def _move_level(self, usual: Usual) -> None:
+        sums = self._sums[_LEARNT_AT]
+        traces = sums[BEGUN]
+        weight = traces / (traces + 2.0) * max(1.0 / self._active, 1.0 / _LEVEL_MEMORY)
+        steps = []
+        for f, x in enumerate(usual.logs_over(sums)):
+            reach = 9.0
+            if self._active > 30.0:
+                reach = 3.0 * math.sqrt(self._noise.variance(_LEARNT_AT, f, traces + 1.0))
+            steps.append(weight * min(max(x, -reach), reach))
+        usual.move(steps)
+
+    def _learn_traces(self, window: Window, usual: Usual) -> None:
+        for trace in window.finished:
+            calls = math.log(max(trace.calls, 1)) - usual.logs[CALLS]
+            cost = math.log(max(trace.cost_nanos, 1)) - usual.logs[COST]
+            # 1.3: the variance of a mean of skewed costs is a little more than that of their logs.
+            self._noise.learn_trace(CALLS, 1.3 * calls * calls, 0.2)
+            self._noise.learn_trace(COST, 1.3 * cost * cost, 0.2)
+        sums = self._sums[0]
+        if sums[BEGUN] > 0.5:
+            residuals = usual.logs_over(sums)
+            for f in _BY_LOOKS:
+                beyond = max(residuals[f] * residuals[f] - self._noise.stray[0][f], 0.0)
+                self._noise.learn_trace(f, beyond * (sums[BEGUN] + 1.0), 0.01 if f > 2 else 0.2)
 
 
-def _ratio_values(window: Window) -> tuple[float, ...]:
-    return float(window.traces), float(window.calls), float(window.cost_nanos)
-
-
-def _values(window: Window) -> tuple[float, ...]:
+def _spend_of(window: Window) -> tuple[float, ...]:
+    """Traces begun, calls, nano-dollars, tokens in and out, list price of both, expected cost, cached tokens."""
+    values = sums_of(window, 1.0, 4.0)
     return (
-        float(window.traces),
-        float(window.calls),
-        float(window.cost_nanos),
-        float(window.reference_nanos),
+        *values[:5],
+        float(window.reference_nanos - window.reference_output_nanos),
         float(window.reference_output_nanos),
+        values[6],
+        float(window.cached_input_tokens),
     )
 
 
-def _logs(sums: Sequence[float]) -> tuple[float, float]:
-    traces = max(sums[0], 1e-9)
-    return math.log(max(sums[2], 1.0) / traces), math.log(max(sums[1], 1e-9) / traces)
-
-
-def _streams(sums: Sequence[float], priced: bool) -> list[dict[str, float]]:
+def _streams(spend: Sequence[float], priced: bool) -> list[dict[str, float]]:
     """Spend as products of factors: input's and output's, or one where either side has no list price."""
-    traces, calls, cost, reference, output = sums
+    traces, calls, cost, _, _, listed_in, listed_out = spend[:7]
     volume = {"traces": traces, "calls_per_trace": calls / max(traces, 1e-9)}
     if not priced:
         return [volume | {"price": cost / max(calls, 1e-9)}]
-    price = {"price": cost / reference}
+    price = {"price": cost / (listed_in + listed_out)}
     return [
-        volume | {"input_per_call": (reference - output) / max(calls, 1e-9)} | price,
-        volume | {"output_per_call": output / max(calls, 1e-9)} | price,
+        volume | {"input_per_call": listed_in / max(calls, 1e-9)} | price,
+        volume | {"output_per_call": listed_out / max(calls, 1e-9)} | price,
     ]

@@ -204,7 +204,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "author": "ops@example.com",
         "reason": "noisy during migration",
         "scope": {"workflow": "support-*"},
-        "settings": {"min_excess_usd": "5", "unit_cost_z": 8.0, "resolve_s": 300.0},
+        "settings": {"min_excess_usd": "5", "page_budget": 8.0, "resolve_s": 300.0},
     },
     "config-budget": {
         "kind": "budget",
@@ -267,7 +267,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "key": "tuning/support",
         "offset": 18,
         "reason": "out_of_range",
-        "path": "settings.unit_cost_z",
+        "path": "settings.page_budget",
         "detail": "Input should be less than or equal to 100",
         "rejected_by": "detect-1",
         "rejected_at": _T0,

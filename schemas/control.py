@@ -59,11 +59,11 @@ class TuningSettings(Spec):
     min_excess_minutes: Annotated[float, Field(ge=0, le=1_440)] | None = Field(
         None, description="… nor below this many minutes of the workflow's normal spend"
     )
-    unit_cost_z: Annotated[float, Field(ge=1, le=100)] | None = Field(
-        None, description="how many scales a cost or call count per trace must lie above its usual"
+    page_budget: Annotated[float, Field(ge=0.01, le=100)] | None = Field(
+        None, description="false pages that are put up with, per workflow and month: more finds smaller incidents"
     )
     trace_quantile: Annotated[float, Field(ge=1e-9, le=0.1)] | None = Field(
-        None, description="a live trace speaks when only this share of finished traces would be as large"
+        None, description="a live trace speaks only when at most this share of finished traces would be as large"
     )
     trace_min_usd: Usd | None = Field(None, description="… and has cost at least this much")
     launch_multiple: Annotated[float, Field(ge=1.5, le=1_000)] | None = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, cast
 
+from detectors.concentration import Concentration, ConcentrationParams
 from detectors.expected_spend import ExpectedSpend, ExpectedSpendParams
 from detectors.live_trace import LiveTrace, LiveTraceParams
 from detectors.protocol import Contribution, Score, Window
@@ -21,14 +22,23 @@ _KIND_OF_FACTOR: Final[dict[str, Kind]] = {
     "calls_per_trace": "retry_loop",
     "input_per_call": "context_growth",
     "output_per_call": "output_growth",
+    "model_mix": "dearer_calls",
     "price": "dearer_calls",
+    "cache": "cache_collapse",
 }
+_CREEPING: Final = ("input_per_call", "output_per_call", "cost_per_trace")
+_CREEP_S: Final = 21_600.0
+"""What took this long until it was seen came slowly."""
 _RECENT_S: Final = 180.0
+_LIVE_SHARE_OF_BUDGET: Final = 0.25
+_NEWCOMER_SHARE_OF_MINUTES: Final = 0.5
 _LIVE_SHARE_OF_MINUTES: Final = 0.2
 """A single trace needs a fifth of the minutes of usual spend that a change of the whole workflow needs."""
 _KNOWN_WINDOWS: Final = 60.0
 _CALM: Final = 0.6
 """A launch is called one only while unit cost stays below this share of its own threshold."""
+_OVER: Final = 0.5
+"""A change of unit cost is over when it is below this share of its threshold."""
 
 
 def tune(state: WorkflowState, config: WorkflowConfig) -> None:
@@ -38,11 +48,18 @@ def tune(state: WorkflowState, config: WorkflowConfig) -> None:
     state.tuned_by = config
     floor = nanos(config.min_excess_usd)
     minutes = config.min_excess_minutes * 60.0
-    _unit(state).params = UnitCostParams(config.unit_cost_z, floor, minutes)
+    _unit(state).params = UnitCostParams(config.page_budget, floor, minutes)
     _live(state).params = LiveTraceParams(
-        config.trace_quantile, nanos(config.trace_min_usd), floor, minutes * _LIVE_SHARE_OF_MINUTES
+        config.page_budget * _LIVE_SHARE_OF_BUDGET,
+        config.trace_quantile,
+        nanos(config.trace_min_usd),
+        floor,
+        minutes * _LIVE_SHARE_OF_MINUTES,
     )
     _expected(state).params = ExpectedSpendParams(config.launch_multiple, floor)
+    _newcomers(state).params = ConcentrationParams(
+        min_excess_nanos=floor, min_excess_seconds=minutes * _NEWCOMER_SHARE_OF_MINUTES
+    )
 
 
 def window_of(state: WorkflowState, bucket: Bucket, *, finished: bool = False) -> Window:
@@ -64,6 +81,9 @@ def window_of(state: WorkflowState, bucket: Bucket, *, finished: bool = False) -
         live=live,
         finished=state.ended if finished else (),
         usual_nanos_per_s=_expected(state).rate(float(bucket.start)),
+        customers=bucket.customers_named(),
+        api_keys=bucket.api_keys_named(),
+        begun=bucket.begun,
     )
 
 
@@ -85,18 +105,28 @@ def window_since(state: WorkflowState, since: float, until: float) -> Window:
         reference_nanos=sum(b.reference for b in held),
         reference_output_nanos=sum(b.reference_output for b in held),
         errors=sum(b.errors for b in held),
+        begun=sum(b.begun for b in held),
         usual_nanos_per_s=_expected(state).rate(start),
     )
 
 
-def signals(state: WorkflowState, window: Window, config: WorkflowConfig) -> list[Signal]:
-    """What is going on in a window: at most one signal per family, the louder first in its family."""
+def signals(state: WorkflowState, window: Window, config: WorkflowConfig) -> tuple[list[Signal], bool]:
+    """What is going on in a window: at most one signal per family, the surer first in its family.
+
+    Returns
+    -------
+    (list of Signal, bool)
+        And whether unit cost was looked at and is as usual.
+    """
     if not config.enabled:
-        return []
+        return [], True
     live, unit = _live(state).score(window), _unit(state).score(window)
+    newcomer = _newcomers(state).score(window)
     found: list[Signal] = []
     if live.speaks:
         found.append(_live_signal(state, window, live))
+    elif newcomer.speaks:
+        found.append(_newcomer_signal(window, newcomer))
     elif unit.speaks:
         found.append(_unit_signal(state, window, unit))
     volume = _expected(state).score(window)
@@ -112,9 +142,10 @@ def signals(state: WorkflowState, window: Window, config: WorkflowConfig) -> lis
                 threshold=volume.threshold,
                 started=window.start,
                 excess_nanos=volume.excess_nanos,
+                group="launch",
             )
         )
-    return found
+    return found, not found and window.calls > 0 and unit.ready and unit.value < _OVER * unit.threshold
 
 
 def customers_of(state: WorkflowState, since: float) -> tuple[float, float]:
@@ -163,17 +194,38 @@ def _live_signal(state: WorkflowState, window: Window, score: Score) -> Signal:
         started=started,
         excess_nanos=score.excess_nanos,
         culprits=score.culprits,
+        group="trace",
+    )
+
+
+def _newcomer_signal(window: Window, score: Score) -> Signal:
+    kind: Kind = "new_api_key" if score.factor == "new_api_key" else "new_customer"
+    what = "key" if kind == "new_api_key" else "customer"
+    return Signal(
+        family="cost",
+        kind=kind,
+        severity="critical",
+        detector=Concentration.name,
+        score=score.value,
+        threshold=score.threshold,
+        started=window.start if score.since is None else score.since,
+        excess_nanos=score.excess_nanos,
+        note=f"most of it is spent by {what} {score.culprits[0]}, new since today" if score.culprits else "",
+        group="newcomer",
     )
 
 
 def _unit_signal(state: WorkflowState, window: Window, score: Score) -> Signal:
-    recent = window_since(state, window.end - _RECENT_S, window.end)
-    drivers = [c for c in _unit(state).explain(recent) if c.factor in _KIND_OF_FACTOR]
-    kind: Kind = "cost_per_trace"
-    if drivers and drivers[0].share_nanos > 0:
-        kind = _KIND_OF_FACTOR[drivers[0].factor]
-        if kind == "dearer_calls" and drivers[0].before < 0.9 <= drivers[0].after <= 1.05:
-            kind = "cache_collapse"  # spend rose to the uncached list price and not beyond it
+    started = window.start if score.since is None else score.since
+    kind = _KIND_OF_FACTOR.get(score.factor, "cost_per_trace")
+    if score.factor in _CREEPING and window.end - started >= _CREEP_S:
+        kind = "creep"
+    elif kind == "cost_per_trace":
+        # No single ratio stands out: the one that moved most of the money gives the name, if it did.
+        recent = window_since(state, window.end - _RECENT_S, window.end)
+        drivers = [c for c in _unit(state).explain(recent) if c.factor in _KIND_OF_FACTOR]
+        if drivers and drivers[0].share_nanos > 0:
+            kind = _KIND_OF_FACTOR[drivers[0].factor]
     return Signal(
         family="cost",
         kind=kind,
@@ -181,8 +233,9 @@ def _unit_signal(state: WorkflowState, window: Window, score: Score) -> Signal:
         detector=UnitCost.name,
         score=score.value,
         threshold=score.threshold,
-        started=window.start if score.since is None else score.since,
+        started=started,
         excess_nanos=score.excess_nanos,
+        group=score.factor,
     )
 
 
@@ -192,6 +245,10 @@ def _unit(state: WorkflowState) -> UnitCost:
 
 def _live(state: WorkflowState) -> LiveTrace:
     return cast(LiveTrace, state.detectors[LiveTrace.name])
+
+
+def _newcomers(state: WorkflowState) -> Concentration:
+    return cast(Concentration, state.detectors[Concentration.name])
 
 
 def _expected(state: WorkflowState) -> ExpectedSpend:

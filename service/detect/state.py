@@ -15,7 +15,7 @@ from service.detect.traces import LeftOut, TraceTotals, drop
 from service.detect.usual_shares import UsualShares
 from service.errors import StateTooLarge
 from service.rules.config import WorkflowConfig
-from service.rules.lifecycle import Incident
+from service.rules.lifecycle import Heard, Incident
 from service.rules.throttle import ActiveThrottle
 
 VERSION: Final = 1
@@ -109,6 +109,7 @@ class WorkflowState(msgspec.Struct):
     month: int = 0
     month_cost: int = 0
     recent_traces: RecentTraces = msgspec.field(default_factory=RecentTraces)
+    heard: dict[str, Heard] = {}
     tuned_by: WorkflowConfig | None = None
     """The configuration the detectors were last tuned by; not stored."""
 
@@ -149,6 +150,7 @@ class _Stored(msgspec.Struct, array_like=True):
     month: int = 0
     month_cost: int = 0
     recent_traces: Dumped = NOTHING_SEEN
+    heard: dict[str, Heard] = {}
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -236,7 +238,7 @@ def _encoded(state: WorkflowState) -> bytes:
         state.shares_since,
         state.incidents,
         state.throttles,
-        {name: detector.dump() for name, detector in state.detectors.items()},
+        {_key(type(detector)): detector.dump() for detector in state.detectors.values()},
         state.over,
         state.shares_cost,
         state.older_shares_cost,
@@ -250,6 +252,7 @@ def _encoded(state: WorkflowState) -> bytes:
         state.month,
         state.month_cost,
         state.recent_traces.dump(),
+        state.heard,
     )
     try:
         return bytes((VERSION,)) + _ENCODER.encode(stored)
@@ -260,7 +263,8 @@ def _encoded(state: WorkflowState) -> bytes:
 def decode(data: bytes) -> WorkflowState:
     """Bytes to state.
 
-    A detector that is new since the bytes were written starts fresh; one that is gone is forgotten.
+    A detector that is new since the bytes were written, or dumps another format, starts fresh; one that is gone
+    is forgotten.
 
     Raises
     ------
@@ -273,7 +277,9 @@ def decode(data: bytes) -> WorkflowState:
     try:
         stored = decoder.decode(memoryview(data)[1:])
         detectors = {
-            name: kind.load(stored.detectors[name], None) if name in stored.detectors else kind(None)  # type: ignore[call-arg]
+            name: kind.load(stored.detectors[_key(kind)], None)
+            if _key(kind) in stored.detectors
+            else kind(None)  # type: ignore[call-arg]
             for name, kind in DETECTORS.items()
         }
         recent_traces = RecentTraces.load(stored.recent_traces)
@@ -312,4 +318,9 @@ def decode(data: bytes) -> WorkflowState:
         month=stored.month,
         month_cost=stored.month_cost,
         recent_traces=recent_traces,
+        heard=stored.heard,
     )
+
+
+def _key(kind: type[Detector]) -> str:
+    return kind.name if kind.format == 1 else f"{kind.name}.{kind.format}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -16,7 +17,7 @@ from service.detect.report import report
 from service.detect.state import WorkflowState
 from service.detect.traces import TRACE_IDLE_S
 from service.rules.config import ConfigBook, WorkflowConfig
-from service.rules.lifecycle import Family, Incident, Signal, Transition, advance
+from service.rules.lifecycle import Family, Incident, Signal, Transition, advance, hear, is_another
 from service.rules.throttle import activate, release, throttle
 
 _FAMILIES: Final[tuple[Family, ...]] = ("cost", "volume", "data_quality")
@@ -62,14 +63,19 @@ def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Eff
     effects = Effects()
     if isinstance(record, Rollup):
         bucket = merge(state, record)
+        refuted: set[Family] = set()
         if bucket is None or bucket.closed:
             found, cost = late_signals(state, record, config), record.cost_nanos - record.charge_nanos
         else:
-            found, cost = signals(state, window_of(state, bucket), config), bucket.cost
-        doubt, refuted = quality_signal(state.older_quality, state.quality, record, state.now, config)
+            (found, as_usual), cost = signals(state, window_of(state, bucket), config), bucket.cost
+            if as_usual:
+                refuted.add("cost")
+        doubt, believed = quality_signal(state.older_quality, state.quality, record, state.now, config)
         if doubt is not None:
             found.append(doubt)
-        _move(state, found, cost, config, book, effects, refuted=refuted)
+        if believed:
+            refuted.add("data_quality")
+        _move(state, found, cost, config, book, effects, refuted)
     else:
         state.now = max(state.now, record.watermark)
         end_idle_traces(state, record.watermark)
@@ -121,8 +127,7 @@ def _move(
     config: WorkflowConfig,
     book: ConfigBook,
     effects: Effects,
-    *,
-    refuted: bool = False,
+    refuted: Collection[Family] = (),
 ) -> None:
     for family in _FAMILIES:
         signal = next((s for s in found if s.family == family), None)
@@ -131,10 +136,15 @@ def _move(
             continue
         now = state.now
         if signal is not None:
+            if before is not None and is_another(before, signal, state.heard, now):
+                _end(before, state, book, effects)
+                before = None
+            if not hear(state.heard, signal, now) and before is None and signal.severity == "critical":
+                signal = replace(signal, severity="warning")
             signal = _placed(state, signal)
             now = max(now, signal.started)
         culprits = len(before.culprits) if before is not None else 0
-        incident, transition = advance(before, signal, state.workflow, now, config, refuted=refuted)
+        incident, transition = advance(before, signal, state.workflow, now, config, refuted=family in refuted)
         if incident is None:
             state.incidents.pop(family, None)
             continue
@@ -148,6 +158,13 @@ def _move(
         elif incident.status == "firing" and (len(incident.culprits) > culprits or _lapsing(state, incident)):
             # Neither a new culprit nor a throttle that ends waits until the alert is due again.
             _throttle(state, incident, report(state, incident, book.version), book, effects)
+
+
+def _end(incident: Incident, state: WorkflowState, book: ConfigBook, effects: Effects) -> None:
+    """Resolve an incident now, for another one has begun."""
+    incident.status, incident.resolved = "resolved", state.now
+    incident.last_sent, incident.sequence = state.now, incident.sequence + 1
+    _tell(state, incident.family, "resolved", book, effects)
 
 
 def _placed(state: WorkflowState, signal: Signal) -> Signal:

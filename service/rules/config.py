@@ -37,9 +37,9 @@ class WorkflowConfig:
 
     enabled: bool = True
     min_excess_usd: Decimal = Decimal("0.5")
-    min_excess_minutes: float = 15.0
-    unit_cost_z: float = 6.0
-    trace_quantile: float = 1e-5
+    min_excess_minutes: float = 10.0
+    page_budget: float = 0.25
+    trace_quantile: float = 1e-4
     trace_min_usd: Decimal = Decimal("0.25")
     launch_multiple: float = 4.0
     data_quality_share: float = 0.2

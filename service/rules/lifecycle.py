@@ -17,10 +17,15 @@ Transition = Literal["fired", "repeated", "resolved"]
 
 FORGET_PENDING_S: Final = 60.0
 QUIET_S: Final = 7_200.0
-"""How long a data-quality incident outlives a silence: calls that do not come say nothing of their prices."""
+"""How long an incident that calls must refute outlives a silence: those that do not come say nothing."""
 ACCEPT_AFTER_S: Final = 86_400.0
 """An incident this old stops holding the baseline back: what lasts is learnt as the new normal."""
 MAX_CULPRITS: Final = 16
+_AGAIN_S: Final = 21_600.0
+"""What comes back so soon is the same: it is told as a ticket, and pages only when it is louder."""
+_LOUDER: Final = 1.5
+_OTHER_S: Final = 5_400.0
+"""What else an incident moves shows by then; what begins later is an incident of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,8 @@ class Signal:
         Dollars over the usual, so far.
     note : str
         What an alert's sentence cannot take from the state any more once it is over.
+    group : str
+        What it is about: what was told of once is not news when it comes back soon.
     """
 
     family: Family
@@ -47,6 +54,39 @@ class Signal:
     excess_nanos: int
     culprits: tuple[str, ...] = ()
     note: str = ""
+    group: str = ""
+
+
+class Heard(msgspec.Struct, array_like=True):
+    """When a group of signals was last heard (epoch seconds), and how loud at most since it became news."""
+
+    last: float
+    loudest: float
+
+    def news(self, signal: Signal, now: float) -> bool:
+        return now > self.last + _AGAIN_S or signal.score > _LOUDER * self.loudest
+
+
+def hear(heard: dict[str, Heard], signal: Signal, now: float) -> bool:
+    """Remember a signal. Returns whether it is news. Holds as many entries as there are groups."""
+    before = heard.get(signal.group)
+    news = before is None or before.news(signal, now)
+    if before is None or now > before.last + _AGAIN_S:
+        heard[signal.group] = Heard(now, signal.score)
+    else:
+        before.last, before.loudest = max(now, before.last), max(signal.score, before.loudest)
+    return news
+
+
+def is_another(incident: Incident, signal: Signal, heard: dict[str, Heard], now: float) -> bool:
+    """Whether a signal is of another incident than the one that is firing: of something else, and much later."""
+    before = heard.get(signal.group)
+    return (
+        incident.status == "firing"
+        and signal.group != incident.group
+        and now > (incident.fired or incident.started) + _OTHER_S
+        and (before is None or (now > before.last + _OTHER_S and before.news(signal, now)))
+    )
 
 
 class Incident(msgspec.Struct, array_like=True):
@@ -77,6 +117,7 @@ class Incident(msgspec.Struct, array_like=True):
     note: str = ""
     suspects: list[tuple[str, str, float, float, float]] = []
     """Dimension, value, share of the excess, usual share, share: whose doing it was when it could last be told."""
+    group: str = ""
 
     def holds_baseline(self, now: float) -> bool:
         """Whether learning stands still: what happens now must not become the usual."""
@@ -114,8 +155,8 @@ def advance(
     now : float
         Event time. Never goes back.
     refuted : bool
-        Not only does no signal come: what was told of was looked at and is not so any more. A data-quality
-        incident waits for this, or for a long silence.
+        Not only does no signal come: what was told of was looked at and is not so any more. An incident of data
+        quality or of a ratio waits for this, or for a long silence.
 
     Returns
     -------
@@ -152,8 +193,12 @@ def _forgotten(incident: Incident, config: WorkflowConfig) -> float:
 
 
 def _hold(incident: Incident, config: WorkflowConfig) -> float:
-    """How long it must be gone before it resolves."""
-    watched = incident.family == "data_quality" and config.enabled and config.data_quality_share > 0
+    """How long it must be gone before it resolves, unless it was looked at and is not so any more."""
+    if incident.family == "data_quality":
+        watched = config.enabled and config.data_quality_share > 0
+    else:
+        # A ratio that no call shows any more has not become usual; a trace that ended, or a launch, is over.
+        watched = incident.family == "cost" and incident.group not in ("", "trace")
     return max(config.resolve_s, QUIET_S) if watched else config.resolve_s
 
 
@@ -173,6 +218,7 @@ def _open(signal: Signal, workflow: str, now: float) -> Incident:
         excess_nanos=signal.excess_nanos,
         culprits=list(signal.culprits[:MAX_CULPRITS]),
         note=signal.note,
+        group=signal.group,
     )
 
 

@@ -206,7 +206,7 @@ async def test_a_tuning_change_takes_effect_at_once_and_a_bad_one_never(
     async with detecting(broker, topic_prefix, tmp_path / "detect.log") as bench:
         before = bench.config_version()
         began = time.monotonic()
-        await bench.apply(Tuning(name="all", settings=TuningSettings(unit_cost_z=9.0)))
+        await bench.apply(Tuning(name="all", settings=TuningSettings(page_budget=9.0)))
         await bench.until(lambda: _is(bench.config_version() != before))
         # Two seconds are wanted, and it takes a tenth of that; how loaded this machine is, nobody knows.
         took_s = time.monotonic() - began
@@ -214,7 +214,7 @@ async def test_a_tuning_change_takes_effect_at_once_and_a_bad_one_never(
         print(f"config in force after {took_s:.2f} s")
         good = bench.config_version()
         topic = bench.settings.kafka.topic(CONFIG)
-        bad = b'{"kind":"tuning","name":"all","settings":{"unit_cost_z":-1}}'
+        bad = b'{"kind":"tuning","name":"all","settings":{"page_budget":-1}}'
         await bench._producer.send_and_wait(topic, key=b"tuning/all", value=bad)
         await bench.until(lambda: _some(bench.written(CONFIG_REJECTIONS)))
         assert bench.config_version() == good

@@ -366,16 +366,16 @@ CHANGES: list[tuple[type[Record], str, dict[str, object], Reason, str]] = [
     (
         Tuning,
         "config-tuning",
-        {"settings": {"unit_cost_zz": 3}},
+        {"settings": {"page_budgets": 3}},
         Reason.UNKNOWN_FIELD,
-        "settings.unit_cost_zz",
+        "settings.page_budgets",
     ),
     (
         Tuning,
         "config-tuning",
-        {"settings": {"unit_cost_z": 101}},
+        {"settings": {"page_budget": 101}},
         Reason.OUT_OF_RANGE,
-        "settings.unit_cost_z",
+        "settings.page_budget",
     ),
     (
         Tuning,

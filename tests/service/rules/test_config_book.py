@@ -38,11 +38,11 @@ def book_of(*records: tuple[str, bytes | None]) -> ConfigBook:
     return book
 
 
-GLOBAL = tuning("all", {}, unit_cost_z=7.0, repeat_s=30.0, launch_multiple=5.0, resolve_s=100.0)
-TEAM = tuning("support", {"team": "support"}, unit_cost_z=8.0, repeat_s=31.0, launch_multiple=6.0)
-WIDE = tuning("wide", {"workflow": "support-*"}, unit_cost_z=9.0, repeat_s=32.0)
-NARROW = tuning("narrow", {"workflow": "support-agent-*"}, unit_cost_z=10.0)
-EXACT = tuning("exact", {"workflow": "support-agent-eu"}, unit_cost_z=11.0)
+GLOBAL = tuning("all", {}, page_budget=7.0, repeat_s=30.0, launch_multiple=5.0, resolve_s=100.0)
+TEAM = tuning("support", {"team": "support"}, page_budget=8.0, repeat_s=31.0, launch_multiple=6.0)
+WIDE = tuning("wide", {"workflow": "support-*"}, page_budget=9.0, repeat_s=32.0)
+NARROW = tuning("narrow", {"workflow": "support-agent-*"}, page_budget=10.0)
+EXACT = tuning("exact", {"workflow": "support-agent-eu"}, page_budget=11.0)
 
 
 @pytest.mark.parametrize(
@@ -61,19 +61,19 @@ def test_the_narrower_scope_wins_field_by_field(
     workflow: str, team: str | None, z: float, repeat: float, launch: float, resolve: float
 ) -> None:
     config = book_of(EXACT, NARROW, WIDE, TEAM, GLOBAL).workflow(workflow, team)
-    assert (config.unit_cost_z, config.repeat_s) == (z, repeat)
+    assert (config.page_budget, config.repeat_s) == (z, repeat)
     assert (config.launch_multiple, config.resolve_s) == (launch, resolve)
     assert config.trace_quantile == WorkflowConfig().trace_quantile, "what nobody tunes is the default"
 
 
 def test_of_two_patterns_of_one_length_the_later_name_wins() -> None:
-    one = tuning("a", {"workflow": "*-agent"}, unit_cost_z=2.0)
-    other = tuning("b", {"workflow": "eu-ag*"}, unit_cost_z=3.0)
+    one = tuning("a", {"workflow": "*-agent"}, page_budget=2.0)
+    other = tuning("b", {"workflow": "eu-ag*"}, page_budget=3.0)
     for records in ((one, other), (other, one)):
-        assert book_of(*records).workflow("eu-agent").unit_cost_z in {2.0, 3.0}
+        assert book_of(*records).workflow("eu-agent").page_budget in {2.0, 3.0}
     assert book_of(one, other).workflow("eu-agent") == book_of(other, one).workflow("eu-agent")
-    same = tuning("b", {"workflow": "*-agent"}, unit_cost_z=3.0)
-    assert book_of(same, one).workflow("eu-agent").unit_cost_z == 3.0
+    same = tuning("b", {"workflow": "*-agent"}, page_budget=3.0)
+    assert book_of(same, one).workflow("eu-agent").page_budget == 3.0
 
 
 def test_a_setting_that_is_null_inherits_and_one_that_is_false_does_not() -> None:
@@ -110,11 +110,11 @@ BAD = [
     ("tuning/x", b'{"kind":"tuning","kind":"rule","name":"x"}', Reason.DUPLICATE_KEY, "kind"),
     (
         "tuning/x",
-        tuning("x", {}, unit_cost_zz=3.0)[1],
+        tuning("x", {}, page_budgets=3.0)[1],
         Reason.UNKNOWN_FIELD,
-        "settings.unit_cost_zz",
+        "settings.page_budgets",
     ),
-    ("tuning/x", tuning("x", {}, unit_cost_z=0.0)[1], Reason.OUT_OF_RANGE, "settings.unit_cost_z"),
+    ("tuning/x", tuning("x", {}, page_budget=0.0)[1], Reason.OUT_OF_RANGE, "settings.page_budget"),
     ("tuning/x", tuning("x", {}, min_excess_usd="-1")[1], Reason.NEGATIVE, "settings.min_excess_usd"),
     ("tuning/x", tuning("x", {}, min_excess_usd="NaN")[1], Reason.NOT_FINITE, "settings.min_excess_usd"),
     (
@@ -165,13 +165,13 @@ BAD = [
 def test_a_bad_record_is_refused_with_its_path_and_the_old_book_holds(
     key: str, value: bytes, reason: Reason, path: str
 ) -> None:
-    book = book_of(tuning("x", {}, unit_cost_z=7.5))
+    book = book_of(tuning("x", {}, page_budget=7.5))
     version, records = book.version, dict(book.records)
     with pytest.raises(Refused) as refused:
         book.apply(key, value, 9)
     assert (refused.value.reason, refused.value.path) == (reason, path)
     assert (book.version, dict(book.records)) == (version, records)
-    assert book.workflow("w").unit_cost_z == 7.5
+    assert book.workflow("w").page_budget == 7.5
 
 
 @given(st.binary(max_size=200) | st.text(string.printable, max_size=200).map(str.encode))
@@ -183,14 +183,14 @@ def test_whatever_bytes_come_only_refusals_leave(value: bytes) -> None:
 def test_a_tombstone_takes_a_record_out_and_one_for_nothing_is_fine() -> None:
     book = book_of(GLOBAL, EXACT)
     without = book.apply(EXACT[0], None, 2)
-    assert without.workflow("support-agent-eu").unit_cost_z == 7.0
-    assert book.workflow("support-agent-eu").unit_cost_z == 11.0, "the old book is a snapshot"
+    assert without.workflow("support-agent-eu").page_budget == 7.0
+    assert book.workflow("support-agent-eu").page_budget == 11.0, "the old book is a snapshot"
     assert without.apply("tuning/never-was", None, 3).records == without.records
 
 
 def test_a_record_replaces_the_one_of_its_key_whole() -> None:
-    book = book_of(tuning("x", {}, unit_cost_z=7.5, repeat_s=20.0), tuning("x", {}, repeat_s=25.0))
-    assert book.workflow("w").unit_cost_z == WorkflowConfig().unit_cost_z
+    book = book_of(tuning("x", {}, page_budget=7.5, repeat_s=20.0), tuning("x", {}, repeat_s=25.0))
+    assert book.workflow("w").page_budget == WorkflowConfig().page_budget
     assert book.workflow("w").repeat_s == 25.0
 
 
@@ -199,7 +199,7 @@ def random_records(seed: int, n: int) -> list[tuple[str, bytes]]:
     found = []
     for i in range(n):
         scope = dice.choice([{}, {"team": "t"}, {"workflow": "w*"}, {"workflow": "w?"}, {"workflow": "w1"}])
-        fields = {"unit_cost_z": dice.uniform(1, 99)} if dice.random() < 0.7 else {"repeat_s": 20.0 + i}
+        fields = {"page_budget": dice.uniform(1, 99)} if dice.random() < 0.7 else {"repeat_s": 20.0 + i}
         found.append(tuning(f"n{i}", scope, **fields))
     return found
 
@@ -268,7 +268,7 @@ def test_no_version_is_made_that_nobody_asks_for(monkeypatch: pytest.MonkeyPatch
     assert made == []
     assert [book.version, book.version] == ["v", "v"]
     assert made == [1_999]
-    assert book.workflow("w1").unit_cost_z > 1
+    assert book.workflow("w1").page_budget > 1
 
 
 def test_the_switch_is_on_until_it_is_off() -> None:
@@ -319,7 +319,7 @@ def test_resolving_is_remembered_per_workflow_and_team() -> None:
     book = book_of(GLOBAL, TEAM)
     assert book.workflow("w", "support") is book.workflow("w", "support")
     assert book.workflow("w", "support") is not book.workflow("w", None)
-    assert all(a != b for a, b in pairwise([book.workflow("w", t).unit_cost_z for t in (None, "support")]))
+    assert all(a != b for a, b in pairwise([book.workflow("w", t).page_budget for t in (None, "support")]))
 
 
 def test_every_tunable_has_a_default() -> None:
