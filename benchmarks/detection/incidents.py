@@ -296,15 +296,19 @@ def _cloned(
         if own_customers or customers is None
         else (customers[rng.integers(len(customers), size=n)][owner])
     )
-    return replace(
+    cloned = _dearer(
         source,
+        np.ones(len(source), np.bool_),
+        input=np.maximum(np.round(source.input * factor), 1).astype(np.int64),
+        cached=np.round(source.cached * factor).astype(np.int64),
+        output=np.round(source.output * factor).astype(np.int64),
+    )
+    return replace(
+        cloned,
         t=starts[owner] + offset,
         trace=calls.trace.max() + 1 + owner,
         customer=who,
-        input=np.maximum(source.input * factor, 1).astype(np.int64),
-        cached=(source.cached * factor).astype(np.int64),
-        output=(source.output * factor).astype(np.int64),
-        cost=np.round(source.cost * factor).astype(np.int64),
+        injected=source.injected,
     ).take(starts[owner] + offset < what.end)
 
 
