@@ -29,6 +29,24 @@ def traces(draw: st.DrawFn, start: float) -> protocol.Trace:
 
 
 @st.composite
+def named(draw: st.DrawFn) -> tuple[tuple[str, int, int], ...]:
+    """Names with calls and nano-dollars: usually the same few, now and then a stranger, now and then nobody."""
+    found = draw(
+        st.just(())
+        | st.lists(
+            st.tuples(
+                st.sampled_from(["acme", "zeta", "eta"]) | st.text(min_size=1, max_size=8),
+                st.integers(0, 60) | st.integers(0, 10**9),
+                st.integers(0, 10**9) | st.integers(0, MAX_NANOS),
+            ),
+            max_size=6,
+            unique_by=lambda item: item[0],
+        )
+    )
+    return tuple(found)
+
+
+@st.composite
 def windows(draw: st.DrawFn, start: float = T0) -> Window:
     """One window: usually some calls, now and then silence, zero cost, no traces, or all at once and huge."""
     calls = draw(st.just(0) | st.integers(1, 60) | st.integers(1, 10**9))
@@ -47,6 +65,8 @@ def windows(draw: st.DrawFn, start: float = T0) -> Window:
         live=tuple(draw(st.lists(traces(start), max_size=4))),
         finished=tuple(draw(st.lists(traces(start), max_size=4))),
         usual_nanos_per_s=draw(st.just(0.0) | st.floats(0, 1e12)),
+        customers=draw(named()),
+        api_keys=draw(named()),
     )
 
 

@@ -146,6 +146,22 @@ def test_a_new_customer_of_the_usual_size_is_silent(settled: Concentration) -> N
         assert first(judged(carried(settled), iter(after(joined)))) == math.inf
 
 
+def test_where_newcomers_bring_their_own_keys_one_as_large_as_they_is_silent() -> None:
+    """Five came before, one a day, each with a key of its own and a dear first hour."""
+    detector = Concentration()
+    for window in labelled(9.0):
+        day, into = divmod(window.start - T0, DAY)
+        came = 2 <= day < 7 and into < 3_600.0
+        spends = [(f"new{day:.0f}", f"own{day:.0f}", 3, hourly(30))] if came else []
+        detector.learn(named(window, spends, traces=float(len(spends))))
+    begins = labelled(1 / 24, 3, start=T0 + 9 * DAY)
+    like_them = [named(w, [("next", "own", 3, hourly(20))]) for w in begins]
+    assert first(judged(carried(detector), iter(like_them))) == math.inf
+    begins = labelled(1 / 24, 3, start=T0 + 9 * DAY)
+    like_none = [named(w, [("next", "own", 3, hourly(400))]) for w in begins]
+    assert first(judged(carried(detector), iter(like_none))) <= 1_800.0
+
+
 def test_a_rotated_key_is_silent(settled: Concentration) -> None:
     """All that was done with one key is done with another."""
     windows = (
