@@ -11,6 +11,7 @@ from service.ingest import COMPILED
 from service.ingest.intake import Intake
 from service.ingest.price import Pricer
 from service.kafka import KafkaError, consumer, require_topics, started, unavailable
+from service.kafka.as_read import leave_as_read
 from service.kafka.clients import MAX_RECORD_BYTES
 from service.kafka.config_view import ConfigView
 from service.kafka.lane import pass_over_fences
@@ -56,6 +57,7 @@ async def run(
                 kafka,
             )
         )
+        leave_as_read(reader)
         topics = [kafka.topic(topic) for topic in (COST_EVENTS, ROLLUPS, DEAD_LETTERS)]
         found = await require_topics(reader, topics)
         config = ConfigView(kafka, clock, "ingest", health=health)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from schemas.dead_letters import DeadLetter
 from schemas.reasons import Refused
 from service.errors import TooManyDeadLetters
-from service.ingest.record import Record
+from service.ingest.record import RawRecord
 
 
-def dead_letter(raw: Record, topic: str, refused: Refused) -> DeadLetter:
+def dead_letter(raw: RawRecord, topic: str, refused: Refused) -> DeadLetter:
     """The record of the dead-letters topic for a refused one: original bytes, headers, origin, reason."""
     return DeadLetter.of(
         topic,
@@ -58,7 +58,7 @@ class DeadLetterLimits:
             self._turn(end - 1)
             count -= end - at
 
-    def refused(self, raw: Record, why: Refused) -> None:
+    def refused(self, raw: RawRecord, why: Refused) -> None:
         """One more that could not.
 
         Raises

@@ -158,7 +158,7 @@ class Delta:
         """Count one call; offsets come in order, event times need not."""
         tokens_in, tokens_out = call.input_tokens, call.output_tokens
         tokens = tokens_in + tokens_out
-        said, reference, reference_output, fault, list_nanos, _ = priced
+        said, fault = priced.cost_nanos, priced.fault
         customer, model = call.customer, call.model
         self.calls += 1
         self.last_offset = offset
@@ -179,8 +179,8 @@ class Delta:
         self.output_tokens += tokens_out
         self.cached_input_tokens += call.cached_input_tokens
         self.reasoning_tokens += call.reasoning_tokens
-        self.reference_cost_nanos += reference
-        self.reference_output_nanos += reference_output
+        self.reference_cost_nanos += priced.reference_cost_nanos
+        self.reference_output_nanos += priced.reference_output_nanos
 
         trace_id = call.trace_id
         if trace_id is None:
@@ -209,7 +209,7 @@ class Delta:
             sums.tokens += tokens
 
         if fault is not None:
-            self._doubt((fault, call.provider, model), tokens, cost, list_nanos)
+            self._doubt((fault, call.provider, model), tokens, cost, priced.list_nanos)
 
     def charge(self, charge: Call, offset: int) -> None:
         """Count one charge that is no call."""
@@ -335,7 +335,7 @@ def _left_out(traces: list[tuple[str, Trace]]) -> dict[str, int]:
 
 def _sums(column: Iterable[str | None], rows: Iterable[Share]) -> dict[str, Share]:
     sums: dict[str, Share] = {}
-    for value, row in zip(column, rows, strict=True):
+    for value, row in zip(column, rows):  # noqa: B905  # see ADR 8
         if value is None:
             continue
         known = sums.get(value)

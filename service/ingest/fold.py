@@ -19,7 +19,7 @@ from service.ingest.dedup import SeenIds
 from service.ingest.delta import EPOCH, Delta
 from service.ingest.price import Pricer
 from service.ingest.reading import Reader
-from service.ingest.record import Record
+from service.ingest.record import RawRecord, Record
 from service.settings import IngestSettings
 
 _NEVER: Final = -1
@@ -141,7 +141,7 @@ class Fold:
         self.partitions = partitions
         self._topic = topic
         self._limits = limits
-        self._price = pricer.price
+        self._pricer = pricer
         self._lateness = round(settings.allowed_lateness_s * _S)
         self._reader = Reader(settings.adapter, settings.future_allowance_s)
         self._idle_timeout = settings.idle_timeout_s
@@ -198,8 +198,8 @@ class Fold:
             return
         calls, offsets, late = self._sifted(records)
         again = self._seen.see([call.event_id for call in calls], offsets)
-        price, deltas, partition = self._price, self._deltas, self.partition
-        for call, offset, is_late, is_again in zip(calls, offsets, late, again, strict=True):
+        pricer, deltas, partition = self._pricer, self._deltas, self.partition
+        for call, offset, is_late, is_again in zip(calls, offsets, late, again):  # noqa: B905  # see ADR 8
             workflow = call.workflow
             if workflow is None:
                 workflow = UNATTRIBUTED
@@ -213,7 +213,7 @@ class Fold:
             if delta is None:
                 delta = deltas[place] = Delta(partition, *place, at, offset)
             if call.charge is None:
-                delta.add(call, price(call, at, call.cost_nanos), offset)
+                delta.add(call, pricer.price_call(call), offset)
             else:
                 delta.charge(call, offset)
             if is_late:
@@ -232,11 +232,12 @@ class Fold:
         offsets: list[int] = []
         late: list[bool] = []
         watermark, lateness, readable = self._watermark, self._lateness, 0
-        for record, outcome in zip(*self._reader.read(records), strict=True):
-            if outcome.__class__ is not Call:
+        whose, outcomes = self._reader.read(records)
+        for record, outcome in zip(whose, outcomes):  # noqa: B905  # see ADR 8
+            if not isinstance(outcome, Call):
                 self._accepted(readable)
                 readable = 0
-                self._refuse(record, outcome)  # type: ignore[arg-type]  # no call
+                self._refuse(record, outcome)
                 continue
             readable += 1
             at = outcome.at
@@ -255,9 +256,12 @@ class Fold:
             self._limits.accepted(count)
 
     def _refuse(self, record: Record, why: Refused) -> None:
-        self._dead_letters.append(dead_letter(record, self._topic, why))
+        raw = RawRecord(
+            self.partition, record.offset, record.timestamp, record.key, record.value, record.headers
+        )
+        self._dead_letters.append(dead_letter(raw, self._topic, why))
         if self._limits is not None:
-            self._limits.refused(record, why)
+            self._limits.refused(raw, why)
 
     def advance_idle(self, elapsed_wall_s: float, *, silent: bool = False) -> None:
         """Let wall time pass in which there was nothing to read. Call it only when the partition is read up.

@@ -8,12 +8,15 @@ for every model of the package.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Final, Literal, Protocol, final
+
+from mypy_extensions import mypyc_attr
 
 from schemas.control import Price
 from schemas.rollups import PriceFaultKind
 from service.ingest import pricelist
+from service.ingest.call import Call
 from service.ingest.quotes import Ladder, Quote, Quotes
 from service.ingest.tariff import rates_for, rounded
 
@@ -56,7 +59,9 @@ class Usage(Protocol):
     def service_tier(self) -> str | None: ...
 
 
-class Priced(NamedTuple):
+@mypyc_attr(acyclic=True)
+@final
+class Priced:
     """What one call cost.
 
     Attributes
@@ -73,16 +78,49 @@ class Priced(NamedTuple):
         What the contract's price, else the list price, makes of this very call; 0 when there is neither.
     """
 
-    cost_nanos: int | None
-    reference_cost_nanos: int
-    reference_output_nanos: int
-    fault: PriceFaultKind | None
-    list_nanos: int
-    source: PriceSource
+    __slots__ = (
+        "cost_nanos",
+        "fault",
+        "list_nanos",
+        "reference_cost_nanos",
+        "reference_output_nanos",
+        "source",
+    )
 
+    def __init__(
+        self,
+        cost_nanos: int | None,
+        reference_cost_nanos: int,
+        reference_output_nanos: int,
+        fault: PriceFaultKind | None,
+        list_nanos: int,
+        source: PriceSource,
+    ) -> None:
+        self.cost_nanos = cost_nanos
+        self.reference_cost_nanos = reference_cost_nanos
+        self.reference_output_nanos = reference_output_nanos
+        self.fault = fault
+        self.list_nanos = list_nanos
+        self.source = source
 
-# `Priced(...)` runs a Python-level __new__; this makes the same tuple in half the time.
-_priced: Final[Callable[[type[Priced], tuple[Any, ...]], Priced]] = tuple.__new__
+    def _all(self) -> tuple[object, ...]:
+        return (
+            self.cost_nanos,
+            self.reference_cost_nanos,
+            self.reference_output_nanos,
+            self.fault,
+            self.list_nanos,
+            self.source,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Priced) and self._all() == other._all()
+
+    def __hash__(self) -> int:
+        return hash(self._all())
+
+    def __repr__(self) -> str:
+        return f"Priced{self._all()}"
 
 
 class Pricer:
@@ -127,78 +165,116 @@ class Pricer:
         - a model that is unknown, or whose list price is not per token (audio by the hour): unpriced.
         - a class of service that neither a contract nor the list knows: the standard price, `unknown_tier`.
         """
-        key = (event.provider, event.model, event.service_tier)
-        quote = self._now.get(key)
-        if quote is None or not quote.since_us <= at_us < quote.until_us:
-            quote = pricelist.remember(self._now, key, self._quotes.at(*key, at_us))
+        return self._price(
+            (event.provider, event.model, event.service_tier),
+            at_us,
+            event.input_tokens,
+            event.cached_input_tokens,
+            event.cache_write_tokens,
+            event.cache_write_1h_tokens,
+            event.output_tokens,
+            event.reasoning_tokens,
+            event.status,
+            cost_nanos,
+        )
 
-        tokens_in = event.input_tokens
-        tokens_out = event.output_tokens
+    def price_call(self, call: Call) -> Priced:
+        """The same of a `Call`, whose attributes compiled code need not look up."""
+        return self._price(
+            (call.provider, call.model, call.service_tier),
+            call.at,
+            call.input_tokens,
+            call.cached_input_tokens,
+            call.cache_write_tokens,
+            call.cache_write_1h_tokens,
+            call.output_tokens,
+            call.reasoning_tokens,
+            call.status,
+            call.cost_nanos,
+        )
+
+    def _price(
+        self,
+        which: tuple[str, str, str | None],
+        at_us: int,
+        tokens_in: int,
+        cached: int,
+        written: int,
+        written_1h: int,
+        tokens_out: int,
+        reasoning: int,
+        status: str,
+        cost_nanos: int | None,
+    ) -> Priced:
+        quote = self._now.get(which)
+        if quote is None or not quote.since_us <= at_us < quote.until_us:
+            quote = pricelist.remember(self._now, which, self._quotes.at(*which, at_us))
+
         flat = quote.flat if tokens_in <= quote.first_step else quote.above(tokens_in)
         if flat is None:
-            return self._unlisted(event, cost_nanos)
+            return _unlisted(cost_nanos, status, tokens_in + tokens_out)
         rate_in, rate_out, more_cached, more_write, more_write_1h, more_reasoning, request, per = flat
 
         output = tokens_out * rate_out
         if more_reasoning:
-            output += event.reasoning_tokens * more_reasoning
+            output += reasoning * more_reasoning
         reference = tokens_in * rate_in + output
         listed = reference + request
-        cached = event.cached_input_tokens
         if cached:
             listed += cached * more_cached
-        written = event.cache_write_tokens
         if written:
-            listed += written * more_write + event.cache_write_1h_tokens * more_write_1h
+            listed += written * more_write + written_1h * more_write_1h
         if per != 1:
             listed, reference, output = rounded(listed, per), rounded(reference, per), rounded(output, per)
         other = quote.reference
         if other is not None:
-            reference, output = _reference(other, event)
+            reference, output = _reference(other, tokens_in, tokens_out, reasoning)
 
         if cost_nanos is not None:
-            fault = None
+            fault: PriceFaultKind | None = None
             if not listed <= cost_nanos * OFF_LIST_FACTOR <= listed * OFF_LIST_FACTOR * OFF_LIST_FACTOR:
-                fault = _disbelief(quote, event, cost_nanos, listed)
-            return _priced(Priced, (cost_nanos, reference, output, fault, listed, "gateway"))
+                fault = _disbelief(quote, tokens_in, tokens_out, status, cost_nanos, listed)
+            return Priced(cost_nanos, reference, output, fault, listed, "gateway")
         if not tokens_in and not tokens_out:
-            if event.status == "error":
+            if status == "error":
                 return Priced(0, 0, 0, None, 0, "no_usage")
             if not request:
                 return Priced(None, 0, 0, "unpriced", 0, "unpriced")
-        return _priced(Priced, (listed, reference, output, quote.fault, listed, quote.source))
-
-    def _unlisted(self, event: Usage, cost_nanos: int | None) -> Priced:
-        if cost_nanos is not None:
-            return Priced(cost_nanos, 0, 0, None, 0, "gateway")
-        if event.status == "error" and not event.input_tokens and not event.output_tokens:
-            return Priced(0, 0, 0, None, 0, "no_usage")
-        return Priced(None, 0, 0, "unpriced", 0, "unpriced")
+        return Priced(listed, reference, output, quote.fault, listed, quote.source)
 
 
-def _reference(ladder: Ladder, event: Usage) -> tuple[int, int]:
+def _unlisted(cost_nanos: int | None, status: str, tokens: int) -> Priced:
+    if cost_nanos is not None:
+        return Priced(cost_nanos, 0, 0, None, 0, "gateway")
+    if status == "error" and not tokens:
+        return Priced(0, 0, 0, None, 0, "no_usage")
+    return Priced(None, 0, 0, "unpriced", 0, "unpriced")
+
+
+def _reference(ladder: Ladder, tokens_in: int, tokens_out: int, reasoning: int) -> tuple[int, int]:
     """Of a contract or of a class of service: the standard list price tells how dear it has become."""
-    tokens_in = event.input_tokens
     flat = ladder.flat if tokens_in <= ladder.first_step else ladder.above(tokens_in)
     rate_in, rate_out, _, _, _, more_reasoning, _, per = flat
-    output = event.output_tokens * rate_out + event.reasoning_tokens * more_reasoning
+    output = tokens_out * rate_out + reasoning * more_reasoning
     reference = tokens_in * rate_in + output
     return (reference, output) if per == 1 else (rounded(reference, per), rounded(output, per))
 
 
-def _disbelief(quote: Quote, event: Usage, cost: int, listed: int) -> PriceFaultKind | None:
+def _disbelief(
+    quote: Quote, tokens_in: int, tokens_out: int, status: str, cost: int, listed: int
+) -> PriceFaultKind | None:
     """Whether a gateway's cost that is far from the yardstick is a fault."""
     if cost == 0:
-        worth = listed >= ZERO_COST_NANOS and event.status != "error" and not quote.free
+        worth = listed >= ZERO_COST_NANOS and status != "error" and not quote.free
         return "zero_cost" if worth else None
     if quote.fault is not None or quote.tariff is None or not listed:
         return None  # the yardstick is not this class of service's
-    rates = rates_for(quote.tariff, event.input_tokens)
+    rates = rates_for(quote.tariff, tokens_in)
     if cost < listed:
         # What is paid per request depends on what was asked for; an error or a cancelled stream, on luck.
         least = listed - rounded(rates.request, rates.per)
         far = cost * OFF_LIST_FACTOR < least and least - cost > OFF_LIST_NANOS
-        return "off_list" if far and event.status == "success" else None
-    extra = event.input_tokens * rates.extra_input + event.output_tokens * rates.extra_output
+        return "off_list" if far and status == "success" else None
+    extra = tokens_in * rates.extra_input + tokens_out * rates.extra_output
     most = listed + rounded(extra, rates.per)
     return "off_list" if cost > most * OFF_LIST_FACTOR and cost - most > OFF_LIST_NANOS else None

@@ -10,8 +10,6 @@ class Record(Protocol):
     """What the fold asks of a record, by the names of the Kafka client's own, which is taken as it comes."""
 
     @property
-    def partition(self) -> int: ...
-    @property
     def offset(self) -> int: ...
     @property
     def timestamp(self) -> int:
