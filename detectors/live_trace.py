@@ -38,7 +38,7 @@ class LiveTraceParams:
     quantile: float = 1e-4
     min_cost_nanos: int = 250_000_000
     min_excess_nanos: int = 500_000_000
-    min_excess_seconds: float = 120.0
+    min_excess_seconds: float = 84.0
     warm_traces: float = 6.0
     cold_cost_nanos: int = 20_000_000_000
 

@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 from detectors.decay import number
 from detectors.ratios import FACTORS
 
-_STRAY: Final = (0.15, 0.35, 0.35, 0.15, 0.05, 0.45, 0.08)
+_STRAY: Final = (0.15, 0.3, 0.3, 0.12, 0.04, 0.4, 0.06)
 """Prior standard deviation of each log ratio over hours, pooled over workflows of recorded traffic."""
 _LEAST_STRAY: Final = (0.08, 0.08, 0.08, 0.05, 0.02, 0.08, 0.03)
 _PER_TRACE: Final = (0.6, 0.5, 0.5, 0.3, 0.02, 1.2, 0.05)
@@ -21,6 +21,8 @@ _PRIOR_BLOCKS: Final = 5.0
 _MOST_BLOCKS: Final = 80.0
 _PRIOR_TRACES: Final = 10.0
 _MOST_TRACES: Final = 1_500.0
+_FREEDOM: Final = 0.5
+"""Degrees of freedom per stretch: neighbours are alike, and ratios stray with heavier tails than a Gaussian's."""
 _CLIP: Final = 16.0
 """A square beyond so many times the variance counts as that: one incident widens the scale, it does not ruin it."""
 _MONTH_S: Final = 2_592_000.0
@@ -56,7 +58,7 @@ class Noise:
 
     def threshold(self, h: int, budget: float) -> float:
         """Standard deviations that `budget` false pages a month allow: Student's t, more while little is known."""
-        return _quantile(round(budget, 6), self.scales[h], int(self.blocks[h]))
+        return _quantile(round(budget, 6), self.scales[h], int(_FREEDOM * self.blocks[h]))
 
     def learn_stray(self, h: int, residuals: Sequence[float], traces: float, elapsed: float) -> None:
         """One more look, `elapsed` seconds after the last: it counts as the share of a stretch that is new."""

@@ -11,13 +11,30 @@ from detectors.decay import LN2, DecayedSums, number
 from detectors.lmdi import decompose
 from detectors.noise import Noise
 from detectors.protocol import Contribution, Score, Window
-from detectors.ratios import BEGUN, CACHE, CALLS, COST, FACTORS, MIX, PRICE, SPENT, SUMS, Usual, sums_of
+from detectors.ratios import (
+    BEGUN,
+    CACHE,
+    CALLS,
+    COST,
+    FACTORS,
+    INPUT,
+    MIX,
+    OUTPUT,
+    PRICE,
+    SPENT,
+    SUMS,
+    Usual,
+    sums_of,
+)
 
 SCALES: Final = (45.0, 180.0, 720.0, 2_700.0, 14_400.0, 43_200.0)
 """Half-lives, seconds: the short ones see a large change at once, the long ones a small one, or one that creeps."""
 _LEARNT_AT: Final = 2
 """The scale by which the usual moves."""
 _EXCESS_AT: Final = 1
+_RATE_AT: Final = 2
+_GRANTED: Final = 0.5
+_MOST: Final = 1e18
 _MINUTE: Final = 60.0
 _USUAL_HALF_LIFE: Final = 86_400.0
 _GATE_HALF_LIFE: Final = 28_800.0
@@ -30,7 +47,7 @@ _STILL: Final = 0.5
 _DOUBT: Final = 1.5
 _OF_TRACES: Final = (CALLS, COST)
 """Ratios whose denominator is traces; the others' is calls."""
-_BY_LOOKS: Final = (1, 2, MIX, PRICE, CACHE)
+_BY_LOOKS: Final = (INPUT, OUTPUT, MIX, PRICE, CACHE)
 """Ratios whose noise per trace is learnt from the shortest scale: finished traces do not carry these numbers."""
 _USUAL_SUMS: Final = 9
 
@@ -41,7 +58,7 @@ class UnitCostParams:
 
     page_budget: float = 0.25
     min_excess_nanos: int = 500_000_000
-    min_excess_seconds: float = 600.0
+    min_excess_seconds: float = 420.0
     warm_windows: float = 15.0
 
 
@@ -53,8 +70,9 @@ class UnitCost:
     far this ratio strays in this workflow over such a time, and what w traces can reveal at all. What z must
     exceed is Student's quantile for the page budget, with as many degrees of freedom as stretches of that length
     were seen, so that little history asks for much evidence. It speaks only if, beyond that, the excess
-    X = sum of C (1 - e^-(x - s)) since hours exceeds a floor in dollars and some minutes of the usual spend, and
-    only while every shorter scale still shows half of it, as far as that one can tell.
+    X = sum of C (1 - e^-(x - s/2)) over hours exceeds a floor in dollars and some minutes of the spend, the usual
+    one and, at usual ratios, the present one; and only while every shorter scale still shows half of it, as far
+    as that one can tell.
 
     Does not work well when a workflow mixes tenants with very different calls (their mix moves the ratios; a then
     grows until only large changes speak), in the first quarter of an hour of activity, and for changes within the
@@ -80,8 +98,8 @@ class UnitCost:
         self._active = 0.0
         self._traces = 0.0
         self._minute: float | None = None
-        self._excess = DecayedSums(_GATE_HALF_LIFE, 1)
-        self._since: float | None = None
+        self._excess = DecayedSums(_GATE_HALF_LIFE, len(FACTORS))
+        self._since: list[float | None] = [None] * len(FACTORS)
 
     def learn(self, window: Window, *, frozen: bool = False) -> None:
         if window.calls <= 0:
@@ -89,12 +107,13 @@ class UnitCost:
         values = self._values(window)
         if self._warm():
             self._excess.add(
-                window.end, (self._excess_of(values, self._peek(_EXCESS_AT, window.end, values)),), 0.0
+                window.end, self._excess_of(values, self._peek(_EXCESS_AT, window.end, values)), 0.0
             )
-            if self._excess.sums[0] <= 0.0:
-                self._excess.sums[0], self._since = 0.0, None
-            elif self._since is None:
-                self._since = window.start
+            for f, excess in enumerate(self._excess.sums):
+                if excess <= 0.0:
+                    self._excess.sums[f], self._since[f] = 0.0, None
+                elif self._since[f] is None:
+                    self._since[f] = window.start
         self._sums = [self._peek(h, window.end, values) for h in range(len(SCALES))]
         self._until = window.end if self._until is None else max(self._until, window.end)
         if frozen:
@@ -118,12 +137,15 @@ class UnitCost:
             return Score(0.0, 1.0, gate_nanos=gate, ready=self._warm())
         values = self._values(window)
         noise, budget, since_begin = self._noise, self.params.page_budget, 1.0 / self._traces
-        best, factor, over = 0.0, "", 0.0
+        best, factor, by, rate = 0.0, -1, 0.0, 0.0
+        over: tuple[float, ...] = ()
         least = [math.inf] * len(FACTORS)
         for h in range(len(SCALES)):
             sums = self._peek(h, window.end, values)
             if h == _EXCESS_AT:
                 over = self._excess_of(values, sums)
+            elif h == _RATE_AT:
+                rate = sums[SPENT] * LN2 / SCALES[h]
             traces = sums[BEGUN] + 1.0
             worth = min(usual.traces_worth(sums) + 1.0, traces)
             threshold, stray = noise.threshold(h, budget), 1.0 + 1.0 / noise.blocks[h]
@@ -135,17 +157,22 @@ class UnitCost:
                     )
                     value = x / (math.sqrt(spread) * threshold)
                     if value > best:
-                        best, factor = value, FACTORS[f]
+                        best, factor, by = value, f, x
                 least[f] = min(least[f], x + _DOUBT * math.sqrt(sampling))
-        excess, _ = self._excess.peek(window.end, (over,), 0.0)
+        if factor < 0:
+            return Score(0.0, 1.0, gate_nanos=gate)
+        excess, _ = self._excess.peek(window.end, over, 0.0)
+        # What the traffic of now would cost at the usual ratio: what is much in the quiet is little in a launch.
+        now = round(min(rate * math.exp(-by), _MOST) * self.params.min_excess_seconds)
+        since = self._since[factor]
         return Score(
             value=best,
             threshold=1.0,
-            usual_nanos=max(0, window.cost_nanos - round(over)),
-            excess_nanos=max(0, round(excess[0])),
-            gate_nanos=gate,
-            factor=factor,
-            since=window.start if self._since is None else self._since,
+            usual_nanos=max(0, window.cost_nanos - round(max(over[factor], 0.0))),
+            excess_nanos=max(0, round(excess[factor])),
+            gate_nanos=max(gate, now),
+            factor=FACTORS[factor],
+            since=window.start if since is None else since,
         )
 
     def explain(self, window: Window) -> Sequence[Contribution]:
@@ -174,7 +201,7 @@ class UnitCost:
             [self._active, self._traces],
             self._minute,
             self._excess.dump(),
-            self._since,
+            list(self._since),
         ]
 
     @classmethod
@@ -191,8 +218,10 @@ class UnitCost:
             loaded._noise = Noise.load(noise, SCALES)
             loaded._active, loaded._traces = number(active, least=0.0), number(traces, least=0.0)
             loaded._minute = None if minute is None else number(minute)
-            loaded._excess = DecayedSums.load(excess, _GATE_HALF_LIFE, 1)
-            loaded._since = None if since is None else number(since)
+            loaded._excess = DecayedSums.load(excess, _GATE_HALF_LIFE, len(FACTORS))
+            loaded._since = [None if s is None else number(s) for s in since]
+            if len(loaded._since) != len(FACTORS):
+                raise ValueError(f"expected {len(FACTORS)} factors")
         except (TypeError, ValueError) as error:
             raise ValueError(f"not a dump of {cls.name}: {error}") from None
         return loaded
@@ -219,11 +248,19 @@ class UnitCost:
         keep = math.exp(-LN2 / SCALES[h] * max(0.0, end - self._until))
         return [s * keep + v for s, v in zip(self._sums[h], values, strict=True)]
 
-    def _excess_of(self, values: Sequence[float], sums: Sequence[float]) -> float:
-        """Dollars of this window above what its traces usually cost, one scale granted."""
+    def _excess_of(self, values: Sequence[float], sums: Sequence[float]) -> tuple[float, ...]:
+        """Dollars of this window above what it would cost at each usual ratio, half a scale granted."""
         assert self._usual is not None
-        scale = math.sqrt(self._noise.variance(_EXCESS_AT, COST, sums[BEGUN] + 1.0))
-        return values[SPENT] * -math.expm1(-min(self._usual.logs_over(sums)[COST] - scale, 50.0))
+        noise, spent = self._noise, values[SPENT]
+        listed = self._spend.sums[5] + self._spend.sums[6]
+        of_input = self._spend.sums[5] / listed if listed > 0 else 0.5
+        traces = sums[BEGUN] + 1.0
+        found = []
+        for f, x in enumerate(self._usual.logs_over(sums)):
+            part = of_input if f == INPUT else 1.0 - of_input if f == OUTPUT else 1.0
+            granted = _GRANTED * math.sqrt(noise.variance(_EXCESS_AT, f, traces))
+            found.append(part * spent * -math.expm1(-min(x - granted, 50.0)))
+        return tuple(found)
 
     def _learn_minute(self, window: Window, elapsed: float, frozen: bool) -> None:
         """Once in an active minute. How far ratios stray is learnt in incidents as well: they may be the usual."""
