@@ -185,4 +185,4 @@ def _sigma(of: FadingMoments, prior: float) -> float:
 
 @lru_cache(maxsize=4_096)
 def _quantile(decibels: int, freedom: int) -> float:
-    return -float(stdtrit(float(min(max(freedom, 3), 60)), 10.0 ** (decibels / 10.0)))
+    return -float(stdtrit(float(min(max(freedom, 3), 200)), 10.0 ** (decibels / 10.0)))

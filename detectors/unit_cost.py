@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
+from mypy_extensions import mypyc_attr
+
 from detectors.decay import LN2, DecayedSums, number
 from detectors.lmdi import decompose
 from detectors.noise import Noise
@@ -27,7 +29,7 @@ from detectors.ratios import (
     sums_of,
 )
 
-SCALES: Final = (45.0, 180.0, 720.0, 2_700.0, 14_400.0, 43_200.0)
+SCALES: Final[tuple[float, ...]] = (45.0, 180.0, 720.0, 2_700.0, 14_400.0, 43_200.0)
 """Half-lives, seconds: the short ones see a large change at once, the long ones a small one, or one that creeps."""
 _LEARNT_AT: Final = 2
 """The scale by which the usual moves."""
@@ -45,13 +47,16 @@ _MOST_TRACES: Final = 5_000.0
 _STILL: Final = 0.5
 """Share (of logs) of what a scale sees that every shorter one must still show, within its own noise."""
 _DOUBT: Final = 1.5
-_OF_TRACES: Final = (CALLS, COST)
+_OF_TRACES: Final[tuple[int, ...]] = (CALLS, COST)
 """Ratios whose denominator is traces; the others' is calls."""
-_BY_LOOKS: Final = (INPUT, OUTPUT, MIX, PRICE, CACHE)
+_BY_LOOKS: Final[tuple[int, ...]] = (INPUT, OUTPUT, MIX, PRICE, CACHE)
 """Ratios whose noise per trace is learnt from the shortest scale: finished traces do not carry these numbers."""
 _USUAL_SUMS: Final = 9
+_FEWEST_TRACES: Final = 1e-6
+"""Traces to a call, at least, where spend is explained."""
 
 
+@mypyc_attr(native_class=False)
 @dataclass(frozen=True, slots=True)
 class UnitCostParams:
     """Tunables. Money in nano-dollars; `page_budget` in false pages per month and workflow."""
@@ -325,6 +330,8 @@ def _spend_of(window: Window) -> tuple[float, ...]:
 def _streams(spend: Sequence[float], priced: bool) -> list[dict[str, float]]:
     """Spend as products of factors: input's and output's, or one where either side has no list price."""
     traces, calls, cost, _, _, listed_in, listed_out = spend[:7]
+    # Calls without a trace id have no number of calls per trace; a zero would make it billions once there is one.
+    traces = max(traces, _FEWEST_TRACES * calls)
     volume = {"traces": traces, "calls_per_trace": calls / max(traces, 1e-9)}
     if not priced:
         return [volume | {"price": cost / max(calls, 1e-9)}]

@@ -105,6 +105,8 @@ def dearer(window: Window, calls: float = 1.0, per_call: float = 1.0, *, output:
         window,
         calls=round(window.calls * calls),
         cost_nanos=round(cost * scaled / calls) if window.reference_nanos else round(cost),
+        input_tokens=round(window.input_tokens * calls * per_call),
+        output_tokens=round(window.output_tokens * calls * output),
         reference_nanos=round(into + out),
         reference_output_nanos=round(out),
         live=tuple(

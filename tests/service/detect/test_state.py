@@ -191,9 +191,23 @@ def test_a_part_that_grew_reads_what_was_shorter(kind: type[Any]) -> None:
 
 def test_a_damaged_detector_makes_the_state_unreadable_and_says_which() -> None:
     stored = msgspec.msgpack.decode(DATA[1:])
-    stored[module._Stored.__struct_fields__.index("detectors")]["live_trace"] = [1, 2, 3]
+    stored[module._Stored.__struct_fields__.index("detectors")]["live_trace.2"] = [1, 2, 3]
     with pytest.raises(UnreadableState, match="live_trace"):
         decode(DATA[:1] + msgspec.msgpack.encode(stored))
+
+
+@pytest.mark.parametrize("name", ["live_trace", "unit_cost"])
+def test_a_detector_that_dumps_another_format_starts_fresh_and_nothing_else_does(name: str) -> None:
+    """An upgrade, or its rollback, must not stop the worker: what it learnt is learnt again."""
+    stored = msgspec.msgpack.decode(DATA[1:])
+    detectors = stored[module._Stored.__struct_fields__.index("detectors")]
+    detectors[name] = detectors.pop(f"{name}.{DETECTORS[name].format}")
+    plain, before = decode(DATA[:1] + msgspec.msgpack.encode(stored)), decode(DATA)
+    assert plain.detectors[name].dump() == DETECTORS[name](None).dump()  # type: ignore[call-arg]
+    assert plain.detectors[name].dump() != before.detectors[name].dump()
+    assert plain.totals == before.totals
+    for other in DETECTORS.keys() - {name}:
+        assert plain.detectors[other].dump() == before.detectors[other].dump()
 
 
 @pytest.mark.parametrize("cost", [2**62, 2**63 - 1])
