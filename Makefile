@@ -26,13 +26,13 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@touch $@
 
 # What is compiled is used only while its sources are as they were: this saves speed, not correctness.
-COMPILED_FROM := hatch_build.py service/compiled.py service/errors.py service/settings.py \
-  $(shell find schemas service/ingest -name '*.py')
+COMPILED_FROM := hatch_build.py service/errors.py service/settings.py \
+  $(shell find compiled detectors schemas service/ingest -name '*.py')
 $(VENV)/.compiled: $(VENV)/.ready $(COMPILED_FROM)
 	@$(BIN)/python hatch_build.py
 	@touch $@
 
-setup: $(VENV)/.ready $(VENV)/.compiled ## Make the virtual environment and compile ingest, nothing else
+setup: $(VENV)/.ready $(VENV)/.compiled ## Make the virtual environment and compile what runs most, nothing else
 
 demo: setup ## Run the main job on an embedded broker; DEMO_SECONDS=60 ends by itself
 	$(BIN)/tidegate demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(DEMO_ARGS)
@@ -89,4 +89,4 @@ lock: setup ## Write the lock files again from pyproject.toml: for work, for the
 	echo 'atheris>=3,<3.1' | $(LOCK) - -o requirements-fuzz.lock
 
 clean: ## Remove everything the targets made
-	rm -rf $(VENV) service/_compiled .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) compiled/_made .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

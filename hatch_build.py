@@ -1,4 +1,4 @@
-"""Compiles the modules that every event passes through, for hatchling and for `make`; see service/compiled.py.
+"""Compiles the modules that run most, for hatchling and for `make`; see compiled/__init__.py.
 
 Without a C compiler, or without mypy, it says so and Tidegate runs as pure Python.
 """
@@ -18,25 +18,25 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from service.compiled import MODULES, PACKAGE, directory  # noqa: E402
+from compiled import LIBRARIES, directory, modules  # noqa: E402
 
 
-def compiled() -> tuple[Path | None, str]:
+def machine_code(package: str) -> tuple[Path | None, str]:
     """The directory of the machine code, made if need be, and a word on it. None: there can be none here."""
-    target = directory()
+    target = directory(package)
     if target.is_dir():
         return target, "up to date"
     if shutil.which(os.environ.get("CC", "cc")) is None:
-        return None, "no C compiler: ingest runs as pure Python, at two thirds of the speed"
+        return None, "no C compiler: it runs as pure Python, at half of the speed"
     if find_spec("mypyc") is None or find_spec("setuptools") is None:
-        return None, "no mypyc: ingest runs as pure Python, at two thirds of the speed"
+        return None, "no mypyc: it runs as pure Python, at half of the speed"
     with TemporaryDirectory() as scratch:
-        command = [sys.executable, str(Path(__file__)), "--into", scratch]
+        command = [sys.executable, str(Path(__file__)), "--into", scratch, package]
         run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
         if run.returncode:
-            return None, f"cannot compile, so ingest runs as pure Python:\n{run.stdout}{run.stderr}"
+            return None, f"cannot compile, so it runs as pure Python:\n{run.stdout}{run.stderr}"
         made = [path for path in Path(scratch, "lib").rglob("*") if path.name.endswith(EXTENSION_SUFFIXES[0])]
-        if directory() != target:
+        if directory(package) != target:
             return None, "sources have changed while they were compiled: once more, please"
         shutil.rmtree(target.parent, ignore_errors=True)  # what other sources were compiled to
         staged = target.with_suffix(".part")
@@ -47,15 +47,14 @@ def compiled() -> tuple[Path | None, str]:
     return target, "compiled"
 
 
-def compile_into(scratch: Path) -> None:
+def compile_into(scratch: Path, package: str) -> None:
     """Run mypyc and the C compiler; the libraries are left below `lib`. In a process of its own: mypyc exits."""
     from mypyc.build import mypycify
     from setuptools import Distribution
     from setuptools.command.build_ext import build_ext
 
-    sources = [f"{PACKAGE}/{module}.py" for module in MODULES]
     extensions = mypycify(
-        ["--config-file=pyproject.toml", f"--cache-dir={scratch / 'mypy'}", *sources],
+        ["--config-file=pyproject.toml", f"--cache-dir={scratch / 'mypy'}", *modules(package)],
         opt_level="3",
         debug_level="0",
         target_dir=str(scratch / "c"),
@@ -82,16 +81,19 @@ else:
             """Called by hatchling before it collects files."""
             if self.target_name != "wheel":
                 return
-            found, word = compiled()
-            self.app.display_info(word) if found else self.app.display_warning(word)
-            if found and version != "editable":
-                build_data["pure_python"] = False
-                build_data["infer_tag"] = True
-                build_data["artifacts"].append(f"{found.relative_to(ROOT)}/*")
+            for package in LIBRARIES:
+                found, word = machine_code(package)
+                word = f"{package}: {word}"
+                self.app.display_info(word) if found else self.app.display_warning(word)
+                if found and version != "editable":
+                    build_data["pure_python"] = False
+                    build_data["infer_tag"] = True
+                    build_data["artifacts"].append(f"{found.relative_to(ROOT)}/*")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--into"]:
-        compile_into(Path(sys.argv[2]))
+        compile_into(Path(sys.argv[2]), sys.argv[3])
     else:
-        print(f"==> Machine code for ingest: {compiled()[1]}")  # noqa: T201
+        for each in LIBRARIES:
+            print(f"==> Machine code of {each}: {machine_code(each)[1]}")  # noqa: T201

@@ -6,9 +6,9 @@ river's statistics assume evenly spaced samples; spend is anything but, so time-
 from __future__ import annotations
 
 import math
-from typing import Any, Self
+from typing import Any, Final, Self
 
-LN2 = math.log(2.0)
+LN2: Final = math.log(2.0)
 
 
 def number(plain: Any, *, least: float = -math.inf) -> float:

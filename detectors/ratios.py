@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from detectors.decay import number
 from detectors.protocol import Window
 
-FACTORS: Final = (
+FACTORS: Final[tuple[str, ...]] = (
     "calls_per_trace",
     "input_per_call",
     "output_per_call",

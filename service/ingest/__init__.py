@@ -1,6 +1,6 @@
 from typing import Final
 
-from service.compiled import put_first
+from compiled import put_first
 
-COMPILED: Final = put_first(__path__)
+COMPILED: Final = put_first(__name__, __path__)
 """Whether the modules that every event passes through run as machine code."""
