@@ -21,6 +21,9 @@ _PRIOR_TRACES: Final = 4.0
 _PRIOR_COST: Final = 0.64
 _PRIOR_CALLS: Final = 0.5
 """Variances of log cost and log calls per trace, pooled over workflows: taken until enough traces are known."""
+_FREEDOM: Final = 0.25
+_MOST_FREEDOM: Final = 200.0
+"""Degrees of freedom per trace, and at most: traces are alike, and have heavier tails than a log-normal."""
 _MANY_CALLS: Final = 8
 """Fewer are no loop, however rare they are."""
 _DEAR: Final = 2.0
@@ -185,4 +188,4 @@ def _sigma(of: FadingMoments, prior: float) -> float:
 
 @lru_cache(maxsize=4_096)
 def _quantile(decibels: int, freedom: int) -> float:
-    return -float(stdtrit(float(min(max(freedom, 3), 200)), 10.0 ** (decibels / 10.0)))
+    return -float(stdtrit(min(max(_FREEDOM * freedom, 3.0), _MOST_FREEDOM), 10.0 ** (decibels / 10.0)))

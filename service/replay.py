@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from schemas.money import usd
-from schemas.rollups import BUCKET_SECONDS
+from schemas.rollups import BUCKET_SECONDS, Tick
 from service.commands.control_files import read_files
 from service.commands.lines import UNREADABLE, Source
 from service.detect.desk import Desk
@@ -114,7 +114,8 @@ class Replay:
             if kind == "unpriced":
                 tally.unpriced[f"{provider}/{model}"] += calls
         effects = Effects()
-        for record in (*batch.rollups, *((batch.tick,) if batch.tick else ())):
+        for told in batch.in_time():
+            record = told if isinstance(told, Tick) else told.rollup()
             applied = self._desk.apply(record, self._offset, 0.0, self.book)
             self._offset += 1
             self.states.update(applied.changed)

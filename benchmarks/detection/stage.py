@@ -9,7 +9,7 @@ from decimal import Decimal
 from benchmarks.detection.stream import Calls, Page, Stream
 from benchmarks.detection.traffic import MODELS
 from schemas.alerts import Alert
-from schemas.control import Launch
+from schemas.control import Launch, Tuning, TuningSettings
 from service.replay import Replay
 from service.rules.config import ConfigBook
 
@@ -42,18 +42,21 @@ def lines(stream: Stream) -> Iterator[bytes]:
         ).encode()
 
 
-def book_of(stream: Stream) -> ConfigBook:
-    """What ops announced: nothing but backfills."""
+def book_of(stream: Stream, page_budget: float | None = None) -> ConfigBook:
+    """What ops announced, backfills, and what they tuned: nothing, or the page budget."""
     book = ConfigBook.empty()
+    if page_budget is not None:
+        tuning = Tuning(name="all", settings=TuningSettings(page_budget=page_budget))
+        book = book.apply("tuning/all", tuning.to_json(), len(stream.episodes))
     for i, episode in enumerate(stream.episodes):
         if episode.kind == "backfill":
             book = book.apply(f"launch/backfill-{i}", _announced(stream, i), i)
     return book
 
 
-def alerts_of(stream: Stream) -> list[Page]:
+def alerts_of(stream: Stream, page_budget: float | None = None) -> list[Page]:
     """Everything that fired, once each, in order of time."""
-    replay = Replay(book_of(stream))
+    replay = Replay(book_of(stream, page_budget))
     fired: list[Page] = []
     for line in lines(stream):
         effects = replay.feed(line)
