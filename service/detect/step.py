@@ -17,7 +17,7 @@ from service.detect.report import report
 from service.detect.state import WorkflowState
 from service.detect.traces import TRACE_IDLE_S
 from service.rules.config import ConfigBook, WorkflowConfig
-from service.rules.lifecycle import Family, Incident, Signal, Transition, advance, hear, is_another
+from service.rules.lifecycle import Family, Incident, Signal, Transition, advance, hear, is_another, is_worse
 from service.rules.throttle import activate, release, throttle
 
 _FAMILIES: Final[tuple[Family, ...]] = ("cost", "volume", "data_quality")
@@ -136,10 +136,19 @@ def _move(
             continue
         now = state.now
         if signal is not None:
-            if before is not None and is_another(before, signal, state.heard, now):
+            heard = state.heard
+            if before is not None and (
+                is_another(before, signal, heard, now) or is_worse(before, signal, heard, now)
+            ):
                 _end(before, state, book, effects)
                 before = None
-            if not hear(state.heard, signal, now) and before is None and signal.severity == "critical":
+            told = heard.get(signal.group)
+            if (
+                before is None
+                and signal.severity == "critical"
+                and told is not None
+                and not told.news(signal, now)
+            ):
                 signal = replace(signal, severity="warning")
             signal = _placed(state, signal)
             now = max(now, signal.started)
@@ -153,6 +162,8 @@ def _move(
                 state, incident.started, cost_of_bucket
             )
         state.incidents[family] = incident
+        if signal is not None and incident.status == "firing":
+            hear(state.heard, signal, state.now)  # what is pending nobody was told of
         if transition is not None:
             _tell(state, family, transition, book, effects)
         elif incident.status == "firing" and (len(incident.culprits) > culprits or _lapsing(state, incident)):

@@ -89,6 +89,19 @@ def is_another(incident: Incident, signal: Signal, heard: dict[str, Heard], now:
     )
 
 
+def is_worse(incident: Incident, signal: Signal, heard: dict[str, Heard], now: float) -> bool:
+    """Whether what came back as a ticket is by now much louder than all that was told of it: it pages after all."""
+    before = heard.get(signal.group)
+    return (
+        incident.status == "firing"
+        and incident.severity == "warning"
+        and signal.severity == "critical"
+        and signal.group == incident.group
+        and before is not None
+        and before.news(signal, now)
+    )
+
+
 class Incident(msgspec.Struct, array_like=True):
     """What is remembered of one incident. Times are epoch seconds of event time."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -16,11 +16,14 @@ from service.rules.lifecycle import (
     FORGET_PENDING_S,
     MAX_CULPRITS,
     QUIET_S,
+    Heard,
     Incident,
     Signal,
     Transition,
     advance,
     fingerprint,
+    hear,
+    is_another,
 )
 
 T = 1_767_225_600.0
@@ -183,6 +186,119 @@ def test_a_doubt_does_not_hold_the_baseline_and_says_its_latest_note() -> None:
     assert incident.note == "19 of 20 calls"
 
 
+LOOP = replace(SIGNAL, group="trace")
+RATIO = replace(SIGNAL, kind="context_growth", detector="unit_cost", culprits=(), group="input_per_call")
+AGAIN_S = 21_600.0
+OTHER_S = 5_400.0
+
+
+@pytest.mark.parametrize("group", ["input_per_call", "cost_per_trace", "newcomer", "price"])
+def test_a_ratio_outlives_silence_and_not_a_refutation(group: str) -> None:
+    """Calls that do not come say nothing of what they would cost."""
+    word = replace(RATIO, group=group)
+    silent, _ = advance(None, word, "w", T, AT_ONCE)
+    assert advance(silent, None, "w", T + QUIET_S - 1.0, AT_ONCE)[1] == "repeated"
+    assert silent is not None
+    assert silent.due(AT_ONCE) <= T + QUIET_S
+    assert advance(silent, None, "w", T + QUIET_S, AT_ONCE)[1] == "resolved"
+    refuted, _ = advance(None, word, "w", T, AT_ONCE)
+    assert advance(refuted, None, "w", T + 299.0, AT_ONCE, refuted=True)[1] == "repeated"
+    assert advance(refuted, None, "w", T + 300.0, AT_ONCE, refuted=True)[1] == "resolved"
+
+
+@pytest.mark.parametrize("word", [LOOP, replace(SIGNAL, family="volume", kind="launch", group="launch")])
+def test_a_trace_or_a_launch_that_is_silent_is_over(word: Signal) -> None:
+    incident, _ = advance(None, word, "w", T, AT_ONCE)
+    assert advance(incident, None, "w", T + 300.0, AT_ONCE)[1] == "resolved"
+
+
+def test_what_was_never_heard_is_news_and_what_comes_back_soon_is_not() -> None:
+    heard: dict[str, Heard] = {}
+    assert hear(heard, RATIO, T)
+    assert not hear(heard, RATIO, T + 10.0)
+    assert not hear(heard, RATIO, T + 10.0 + AGAIN_S)
+    assert hear(heard, RATIO, T + 11.0 + 2 * AGAIN_S)
+    assert hear(heard, LOOP, T + 11.0), "of something else"
+
+
+def test_what_comes_back_louder_is_news_once() -> None:
+    heard: dict[str, Heard] = {}
+    hear(heard, replace(RATIO, score=2.0), T)
+    assert not hear(heard, replace(RATIO, score=3.0), T + 60.0)
+    assert not hear(heard, replace(RATIO, score=4.4), T + 120.0), (
+        "it grew louder little by little, while heard"
+    )
+    assert hear(heard, replace(RATIO, score=6.7), T + 3_600.0)
+    assert not hear(heard, replace(RATIO, score=6.7), T + 7_200.0)
+
+
+def test_loudness_is_forgotten_with_what_was_heard() -> None:
+    heard: dict[str, Heard] = {}
+    hear(heard, replace(RATIO, score=100.0), T)
+    assert hear(heard, replace(RATIO, score=2.0), T + 1.0 + AGAIN_S)
+    assert heard["input_per_call"].loudest == 2.0
+    assert hear(heard, replace(RATIO, score=3.1), T + 2.0 + AGAIN_S)
+
+
+def test_a_word_of_earlier_takes_nothing_back() -> None:
+    heard: dict[str, Heard] = {}
+    hear(heard, RATIO, T)
+    hear(heard, replace(RATIO, score=0.1), T - 100.0)
+    assert heard["input_per_call"] == Heard(T, RATIO.score)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 30_000.0), st.floats(0.1, 1e6), st.sampled_from("abc")), max_size=40)
+)
+def test_news_is_either_long_unheard_or_louder_than_ever(words: list[tuple[float, float, str]]) -> None:
+    heard: dict[str, Heard] = {}
+    said: dict[str, list[tuple[float, float]]] = {}
+    now = T
+    for after, score, group in words:
+        now += after
+        before = said.setdefault(group, [])
+        if before and now > before[-1][0] + AGAIN_S:
+            before.clear()
+        news = hear(heard, replace(RATIO, score=score, group=group), now)
+        assert news == (not before or score > 1.5 * max(s for _, s in before))
+        before.append((now, score))
+    assert len(heard) <= 3, "as many entries as there are groups"
+
+
+@pytest.mark.parametrize(
+    ("word", "after", "heard_before", "another"),
+    [
+        pytest.param(LOOP, OTHER_S + 1.0, None, True, id="something else, much later"),
+        pytest.param(LOOP, OTHER_S, None, False, id="something else that the same may have moved"),
+        pytest.param(RATIO, 10 * OTHER_S, None, False, id="the same, however late"),
+        pytest.param(
+            LOOP, 2 * OTHER_S, OTHER_S + 60.0, False, id="something else that has gone on for a while"
+        ),
+        pytest.param(LOOP, 2 * OTHER_S, 0.0, False, id="something else, told of within the hours"),
+        pytest.param(
+            replace(LOOP, score=50.0), 2 * OTHER_S, 60.0, True, id="something else, told of, but louder"
+        ),
+        pytest.param(LOOP, AGAIN_S + 61.0, 60.0, True, id="something else, told of long ago"),
+    ],
+)
+def test_another_incident_is_of_something_else_and_much_later(
+    word: Signal, after: float, heard_before: float | None, another: bool
+) -> None:
+    incident, transition = advance(None, RATIO, "w", T, AT_ONCE)
+    assert incident is not None
+    assert transition == "fired"
+    heard = {RATIO.group: Heard(T, RATIO.score)}
+    if heard_before is not None:
+        heard[LOOP.group] = Heard(T + heard_before, LOOP.score)
+    assert is_another(incident, word, heard, T + after) is another
+
+
+def test_what_is_pending_is_joined_by_whatever_speaks() -> None:
+    incident, _ = advance(None, RATIO, "w", T, replace(AT_ONCE, pending_s=1e6))
+    assert incident is not None
+    assert not is_another(incident, LOOP, {}, T + 10 * OTHER_S)
+
+
 def test_a_fingerprint_tells_workflow_kind_and_start() -> None:
     known = fingerprint("w", "retry_loop", T)
     assert known == fingerprint("w", "retry_loop", T)
@@ -198,7 +314,7 @@ class Life(RuleBasedStateMachine):
         pending=st.sampled_from([0.0, 10.0, 120.0]),
         resolve=st.sampled_from([0.0, 30.0, 300.0]),
         repeat=st.sampled_from([1.0, 60.0, 3_600.0]),
-        word=st.sampled_from([SIGNAL, DOUBT]),
+        word=st.sampled_from([SIGNAL, DOUBT, RATIO, LOOP]),
     )
     def begin(self, pending: float, resolve: float, repeat: float, word: Signal) -> None:
         self.word = word
@@ -254,7 +370,7 @@ class Life(RuleBasedStateMachine):
         if transition == "resolved":
             assert signal is None
             assert silent_for >= self.config.resolve_s - 1e-6
-            if self.word is DOUBT and not refuted:
+            if self.word in (DOUBT, RATIO) and not refuted:
                 assert silent_for >= QUIET_S - 1e-6
             self.firing = False
         if transition is not None:
