@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
+from mypy_extensions import mypyc_attr
+
 from detectors.decay import DecayedSums, FadingMoments, number
 from detectors.protocol import Contribution, Score, Window
 
@@ -21,6 +23,7 @@ _LEAST_RATE: Final = 1.0
 """Nano-dollars per second: after months of silence what is expected fades to numbers no ratio can hold."""
 
 
+@mypyc_attr(native_class=False)
 @dataclass(frozen=True, slots=True)
 class ExpectedSpendParams:
     """Tunables. Money in nano-dollars."""
