@@ -27,9 +27,9 @@ def machine_code(package: str) -> tuple[Path | None, str]:
     if target.is_dir():
         return target, "up to date"
     if shutil.which(os.environ.get("CC", "cc")) is None:
-        return None, "no C compiler: it runs as pure Python, at half of the speed"
+        return None, "no C compiler: it runs as pure Python, at little more than half of the speed"
     if find_spec("mypyc") is None or find_spec("setuptools") is None:
-        return None, "no mypyc: it runs as pure Python, at half of the speed"
+        return None, "no mypyc: it runs as pure Python, at little more than half of the speed"
     with TemporaryDirectory() as scratch:
         command = [sys.executable, str(Path(__file__)), "--into", scratch, package]
         run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
