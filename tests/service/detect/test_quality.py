@@ -125,8 +125,8 @@ def test_its_sentence_says_which_how_many_since_when_and_what_is_uncertain() -> 
     found = told(state, [*minutes(AT, 8, 9), *minutes(AT + 480, 8, 0)])
     firing = [a for a in found if a.status == "firing"]
     assert firing[6].summary == (
-        "chat, since 09:30 UTC: 351 of 390 calls of openai/gpt-9 from 09:30 to 09:36 have no price; 1.05M tokens are"
-        " counted with no cost. Publish cost_usd or a price record."
+        "chat, since 09:30 UTC: 351 of 390 calls of openai/gpt-9 from 09:30 to 09:36 have no price; 1.05M tokens"
+        " are counted with no cost. Publish cost_usd or a price record."
     )
     assert found[-1].summary == (
         "chat: not seen since 09:37 UTC, and so taken as over: 432 of 480 calls of openai/gpt-9 from 09:30 to 09:37"
