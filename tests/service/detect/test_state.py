@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.protocol import Contribution, Score, Window
 from detectors.registry import DETECTORS
-from detectors.unit_cost import UnitCost
 from schemas.rollups import Rollup
 from service.detect import state as module
 from service.detect.bucket import Bucket, Crowd
@@ -133,12 +134,36 @@ def test_a_nested_bomb_is_unreadable() -> None:
         decode(DATA[:1] + bomb)
 
 
+class Newcomer:
+    """A detector that learns nothing."""
+
+    name: ClassVar[str] = "newcomer"
+    format: ClassVar[int] = 1
+
+    def __init__(self, params: Any = None) -> None:
+        self.params = params
+
+    def learn(self, window: Window, *, frozen: bool = False) -> None:
+        pass
+
+    def score(self, window: Window) -> Score:
+        return Score(0.0, 1.0)
+
+    def explain(self, window: Window) -> Sequence[Contribution]:
+        return []
+
+    def dump(self) -> Any:
+        return ["nothing"]
+
+    @classmethod
+    def load(cls, plain: Any, params: Any) -> Newcomer:
+        assert plain == ["nothing"]
+        return cls(params)
+
+
 def test_a_detector_that_is_new_starts_fresh_and_one_that_is_gone_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Newcomer(UnitCost):
-        name = "newcomer"
-
     data = encode(lived(12))
     monkeypatch.setitem(DETECTORS, "newcomer", Newcomer)
     with_it = decode(data)
