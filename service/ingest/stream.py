@@ -64,7 +64,7 @@ class Stream:
     ----------
     position : int
         The offset after the last record that was folded or remembered.
-    held : deque of ConsumerRecord
+    held : deque of ConsumerRecord, or of what has its fields that are read here (`leave_as_read`)
         Polled after that, and not folded yet.
     appended : float or None
         When the broker was given the last record folded or remembered, epoch seconds; minus infinity before the
