@@ -188,6 +188,9 @@ class UnitCost:
         before = [s * share for s in self._spend.sums]
         after = list(_spend_of(window))
         priced = before[5] > 0 and after[5] > 0
+        if any(side[0] < _FEWEST_TRACES * side[1] for side in (before, after)):
+            # One side has no traces to speak of: calls stand for them, or there were billions of calls to one.
+            before[0], after[0] = before[1], after[1]
         return decompose(
             _streams(before, priced), _streams(after, priced), round(after[SPENT] - before[SPENT])
         )
@@ -330,8 +333,6 @@ def _spend_of(window: Window) -> tuple[float, ...]:
 def _streams(spend: Sequence[float], priced: bool) -> list[dict[str, float]]:
     """Spend as products of factors: input's and output's, or one where either side has no list price."""
     traces, calls, cost, _, _, listed_in, listed_out = spend[:7]
-    # Calls without a trace id have no number of calls per trace; a zero would make it billions once there is one.
-    traces = max(traces, _FEWEST_TRACES * calls)
     volume = {"traces": traces, "calls_per_trace": calls / max(traces, 1e-9)}
     if not priced:
         return [volume | {"price": cost / max(calls, 1e-9)}]
