@@ -10,7 +10,7 @@ FUZZ_MESSAGES ?= 1000000
 FUZZ_SECONDS ?= 600
 BENCH_ARGS ?=
 
-.PHONY: setup demo test lint bench-replay bench-ingest bench-latency bench-soak bench-detection fuzz schemas lock clean help
+.PHONY: setup demo test lint bench-replay bench-ingest bench-latency bench-soak bench-detect bench-detection fuzz schemas lock clean help
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -64,6 +64,9 @@ bench-latency: setup ## From published to readable in a rollup, at half of the m
 
 bench-soak: setup ## Ingest's memory over ten minutes, as docs/images/soak.svg; BENCH_ARGS="--minutes 10 --rate 40000"
 	$(BIN)/python -m benchmarks.soak $(BENCH_ARGS)
+
+bench-detect: setup ## 10,000 workflows in one detect worker: time, state, changelog; BENCH_ARGS="--quick" only to see that it runs
+	$(BIN)/python -m benchmarks.detect $(BENCH_ARGS)
 
 bench-detection: setup ## Detectors side by side on labelled streams; BENCH_ARGS="--quick" for a few minutes and a verdict
 	$(BIN)/python -m benchmarks.detection $(BENCH_ARGS)
