@@ -12,10 +12,28 @@ HEIGHT: Final = 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 20, 44, 44
 _INK: Final = "#768390"
 _LINE: Final = "#1f77b4"
+_MARK: Final = "#d1495b"
+_SPAN: Final = "#e09f3e"
+_ROW: Final = 15
 
 
-def line_plot(title: str, points: Sequence[tuple[float, float]], x_name: str, y_name: str) -> str:
+def line_plot(
+    title: str,
+    points: Sequence[tuple[float, float]],
+    x_name: str,
+    y_name: str,
+    *,
+    marks: Sequence[tuple[float, str]] = (),
+    span: tuple[float, float] | None = None,
+) -> str:
     """One line through `points`, both axes from 0.
+
+    Parameters
+    ----------
+    marks : sequence of (x, label)
+        A vertical line each, with its label beside it, every next label a row lower.
+    span : (x, x) or None
+        From where to where the background is shaded.
 
     Raises
     ------
@@ -48,12 +66,28 @@ def line_plot(title: str, points: Sequence[tuple[float, float]], x_name: str, y_
         x, y = place(i * x_step, 0)
         parts.append(f'<text x="{x:.1f}" y="{y + 18:.1f}" text-anchor="middle">{i * x_step:g}</text>')
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in points))
+    if span is not None:
+        (begin, _), (end, _) = place(span[0], 0), place(span[1], 0)
+        parts.append(
+            f'<rect x="{begin:.1f}" y="{_TOP}" width="{end - begin:.1f}" height="{high}" fill="{_SPAN}"'
+            f' fill-opacity="0.18"/>'
+        )
     parts += [
         f'<text x="{WIDTH - _RIGHT}" y="{HEIGHT - 8}" text-anchor="end">{escape(x_name)}</text>',
         f'<text x="{_LEFT - 8}" y="{_TOP - 12}" text-anchor="end">{escape(y_name)}</text>',
         f'<polyline points="{line}" fill="none" stroke="{_LINE}" stroke-width="2" stroke-linejoin="round"/>',
-        "</svg>",
     ]
+    for row, (at, label) in enumerate(marks):
+        x, _ = place(at, 0)
+        # Where there is more room.
+        beside, anchor = (x + 5, "start") if x < WIDTH / 2 else (x - 5, "end")
+        parts += [
+            f'<line x1="{x:.1f}" y1="{_TOP}" x2="{x:.1f}" y2="{_TOP + high}" stroke="{_MARK}"'
+            f' stroke-width="1.5" stroke-dasharray="5 3"/>',
+            f'<text x="{beside:.1f}" y="{_TOP + 12 + row * _ROW}" text-anchor="{anchor}" fill="{_MARK}">'
+            f"{escape(label)}</text>",
+        ]
+    parts.append("</svg>")
     return "\n".join(parts) + "\n"
 
 

@@ -23,7 +23,7 @@ def test_a_block_is_replaced_and_nothing_else(tmp_path: Path) -> None:
         write_block("z", "lost", page)
 
 
-@pytest.mark.parametrize("name", ["ingest", "latency", "soak"])
+@pytest.mark.parametrize("name", ["ingest", "latency", "soak", "detect"])
 def test_the_page_has_a_block_for_each_benchmark(name: str) -> None:
     assert f"<!-- figures: {name} -->\n" in PAGE.read_text(encoding="utf-8")
 
@@ -37,3 +37,20 @@ def test_a_plot_has_a_point_for_each_sample_and_all_lie_inside() -> None:
     assert all(0 <= x <= 800 and 0 <= y <= 320 for x, y in points)
     with pytest.raises(ValueError, match="nothing to plot"):
         line_plot("none", [], "minutes", "MB")
+
+
+def test_marks_and_a_span_stand_where_they_belong_and_add_only_themselves() -> None:
+    samples = [(float(i), 10.0 + i) for i in range(80)]
+    plain = line_plot("x", samples, "minutes", "$/h")
+    marked = line_plot(
+        "x", samples, "minutes", "$/h", marks=[(20, "page <1>"), (70, "notice")], span=(15, 75)
+    )
+    assert set(plain.splitlines()) < set(marked.splitlines())
+    root = ElementTree.fromstring(marked)
+    (shade,) = root.findall("{*}rect")
+    begin, width = float(shade.attrib["x"]), float(shade.attrib["width"])
+    first, second = [line for line in root.findall("{*}line") if line.attrib["x1"] == line.attrib["x2"]]
+    assert begin < float(first.attrib["x1"]) < float(second.attrib["x1"]) < begin + width
+    labels = {text.text: text.get("text-anchor") for text in root.findall("{*}text")}
+    assert labels["page <1>"] == "start"
+    assert labels["notice"] == "end"
