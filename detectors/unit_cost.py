@@ -46,7 +46,7 @@ _WARM_TRACES: Final = 12.0
 _MOST_TRACES: Final = 5_000.0
 _STILL: Final = 0.5
 """Share (of logs) of what a scale sees that every shorter one must still show, within its own noise."""
-_DOUBT: Final = 1.5
+_DOUBT: Final = 1.0
 _OF_TRACES: Final[tuple[int, ...]] = (CALLS, COST)
 """Ratios whose denominator is traces; the others' is calls."""
 _BY_LOOKS: Final[tuple[int, ...]] = (INPUT, OUTPUT, MIX, PRICE, CACHE)
@@ -287,6 +287,7 @@ class UnitCost:
             self._active += 1.0
             self._traces = min(self._traces + max(window.begun_traces, 0.2), _MOST_TRACES)
             self._move_level(self._usual)
+            self._learn_looks(self._usual)
         if self._usual is not None:
             for h, sums_at in enumerate(self._sums):
                 self._noise.learn_stray(h, self._usual.logs_over(sums_at), sums_at[BEGUN], elapsed)
@@ -303,6 +304,15 @@ class UnitCost:
             steps.append(weight * min(max(x, -reach), reach))
         usual.move(steps)
 
+    def _learn_looks(self, usual: Usual) -> None:
+        """Noise per trace of what finished traces do not carry, from the shortest scale."""
+        sums = self._sums[0]
+        if sums[BEGUN] > 0.5:
+            residuals = usual.logs_over(sums)
+            for f in _BY_LOOKS:
+                beyond = max(residuals[f] * residuals[f] - self._noise.stray[0][f], 0.0)
+                self._noise.learn_trace(f, beyond * (sums[BEGUN] + 1.0), 0.01 if f > 2 else 0.2)
+
     def _learn_traces(self, window: Window, usual: Usual) -> None:
         for trace in window.finished:
             calls = math.log(max(trace.calls, 1)) - usual.logs[CALLS]
@@ -310,12 +320,6 @@ class UnitCost:
             # 1.3: the variance of a mean of skewed costs is a little more than that of their logs.
             self._noise.learn_trace(CALLS, 1.3 * calls * calls, 0.2)
             self._noise.learn_trace(COST, 1.3 * cost * cost, 0.2)
-        sums = self._sums[0]
-        if sums[BEGUN] > 0.5:
-            residuals = usual.logs_over(sums)
-            for f in _BY_LOOKS:
-                beyond = max(residuals[f] * residuals[f] - self._noise.stray[0][f], 0.0)
-                self._noise.learn_trace(f, beyond * (sums[BEGUN] + 1.0), 0.01 if f > 2 else 0.2)
 
 
 def _spend_of(window: Window) -> tuple[float, ...]:
