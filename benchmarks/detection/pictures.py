@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.detection.incidents import HOUR
 from benchmarks.detection.labelled import chosen, of_client
-from benchmarks.detection.scoring import GRACE_S
+from benchmarks.detection.scoring import GRACE_S, sufficient_traffic
 from benchmarks.detection.stage import alerts_of
 from benchmarks.detection.stream import Episode, Floats, Ints, Page, Stream
 from benchmarks.plot import line_plot
@@ -27,6 +27,7 @@ from schemas.money import format_usd, usd
 
 IMAGES: Final = ROOT / "docs" / "images"
 NAMES: Final = ("loop", "launch", "miss")
+_WORDS: Final = {"critical": "page", "warning": "ticket", "info": "notice"}
 _MINUTE: Final = 60.0
 _STEPS: Final = 160
 """About so many points in a picture, none shorter than a minute."""
@@ -44,7 +45,10 @@ class Scene:
         Calls from half its length (at least half an hour) before it until as long after: epoch seconds and
         nano-dollars.
     page, notice : Page or None
-        The first critical alert within it, as scoring counts, and the first of kind `launch`.
+        The first critical alert within it, as scoring counts, and the first of another severity: of kind `launch`
+        if there is one.
+    sufficient : bool
+        There was traffic before it that shows what is usual, as scoring says.
     spent_nanos : int
         By all calls within it.
     """
@@ -57,6 +61,7 @@ class Scene:
     end: float
     page: Page | None
     notice: Page | None
+    sufficient: bool
     spent_nanos: int
 
 
@@ -64,7 +69,7 @@ def scenes(stream: Stream, pages: Iterable[Page]) -> Iterator[Scene]:
     """Each episode of a stream, with the alerts of `pages` that are about it."""
     listed = sorted(pages, key=lambda page: page.at)
     calls = stream.calls
-    for episode in stream.episodes:
+    for episode, sufficient in zip(stream.episodes, sufficient_traffic(stream), strict=True):
         around = max((episode.end - episode.start) / 2, 0.5 * HOUR)
         begin, end = max(episode.start - around, stream.start), min(episode.end + around, stream.end)
         first, last, after, until = np.searchsorted(calls.t, [begin, episode.start, episode.end, end])
@@ -78,7 +83,12 @@ def scenes(stream: Stream, pages: Iterable[Page]) -> Iterator[Scene]:
             begin,
             end,
             next((page for page in within if page.severity == "critical"), None),
-            next((page for page in within if page.kind == "launch" and page.severity != "critical"), None),
+            min(
+                (page for page in within if page.severity != "critical"),
+                key=lambda page: (page.kind != "launch", page.at),
+                default=None,
+            ),
+            sufficient,
             int(calls.cost[last:after].sum()),
         )
 
@@ -96,11 +106,15 @@ def choose(found: Iterable[Scene]) -> dict[str, Scene]:
         episode = scene.episode
         if episode.kind == "retry_loop" and episode.material and scene.page is not None:
             offer("loop", episode.excess_nanos, scene)
-        if episode.kind == "launch" and scene.page is None and scene.notice is not None:
+        if episode.kind == "launch" and scene.page is None and _kind(scene.notice) == "launch":
             offer("launch", scene.spent_nanos, scene)
         if episode.material and scene.page is None:
             offer("miss", episode.excess_nanos, scene)
     return {name: scene for name, (_, scene) in best.items()}
+
+
+def _kind(alert: Page | None) -> str:
+    return "" if alert is None else alert.kind
 
 
 def draw(scene: Scene) -> str:
@@ -119,11 +133,13 @@ def draw(scene: Scene) -> str:
         for at, nanos in zip(edges[:-1], sums, strict=True)
         if at + step <= scene.end
     ]
-    alerts = [("page", scene.page), ("notice", scene.notice)]
     marks = [
-        ((alert.at - scene.begin) / unit, f"{what}: {alert.kind}, {_lasting(alert.at - episode.start)} in")
-        for what, alert in alerts
-        if alert is not None
+        (
+            (alert.at - scene.begin) / unit,
+            f"{_WORDS[alert.severity]}: {alert.kind}, {_lasting(alert.at - episode.start)} in",
+        )
+        for alert in (scene.page, scene.notice)
+        if alert is not None and alert.at <= scene.end
     ]
     return line_plot(
         _title(scene),
@@ -187,10 +203,14 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=24, help="of the held-out split, quiet to busy")
     parser.add_argument("--first", type=int, help="only so many of these")
     parser.add_argument("--variants", type=int, default=1, help="streams with episodes per client")
+    parser.add_argument(
+        "--sufficient", action="store_true", help="only episodes before which there was traffic enough"
+    )
     parser.add_argument("--pages", type=Path, help="alerts of streams played before; grows")
     parser.add_argument("--out", type=Path, default=IMAGES)
     args = parser.parse_args()
-    found = choose(played(args.seed, args.clients, args.first, args.variants, args.pages))
+    listed = played(args.seed, args.clients, args.first, args.variants, args.pages)
+    found = choose(scene for scene in listed if scene.sufficient or not args.sufficient)
     for name, scene in found.items():
         path = args.out / f"detection-{name}.svg"
         path.write_text(draw(scene), encoding="utf-8")

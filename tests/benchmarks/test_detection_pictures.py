@@ -33,6 +33,17 @@ def test_a_scene_has_its_surroundings_and_the_alerts_within_it() -> None:
     assert len(scene.t) == 480
 
 
+def test_what_is_no_page_is_marked_too_and_a_notice_of_a_launch_before_a_ticket() -> None:
+    e = episode("launch", hours=4)
+    ticket, notice = page(e.start + 30, "new_customer", "warning"), page(e.start + 900, "launch", "info")
+    (scene,) = scenes(spending(e), [ticket])
+    assert "ticket: new_customer, 30 s in" in draw(scene)
+    assert choose([scene]) == {}
+    (scene,) = scenes(spending(e), [ticket, notice])
+    assert "notice: launch, 15 min in" in draw(scene)
+    assert choose([scene]) == {"launch": scene}
+
+
 def test_the_largest_of_each_is_chosen() -> None:
     loops = [episode(start=5 * DAY, dollars=60), episode(start=6 * DAY, dollars=90)]
     misses = [episode("creep", 7 * DAY, dollars=30), episode("creep", 8 * DAY, dollars=300)]
