@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -106,15 +106,13 @@ class _Timed:
     def score(self, window: Window) -> Score:
         begun = time.process_time()
         score: Score = self.inner.score(window)
-        self.watch.spent += time.process_time() - begun
-        self.watch.looks += 1
+        self.watch.note(f"{self.inner.name}.score", time.process_time() - begun)
         return score
 
     def learn(self, window: Window, *, frozen: bool = False) -> None:
         begun = time.process_time()
         self.inner.learn(window, frozen=frozen)
-        self.watch.spent += time.process_time() - begun
-        self.watch.looks += 1
+        self.watch.note(f"{self.inner.name}.learn", time.process_time() - begun)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(object.__getattribute__(self, "inner"), name)
@@ -125,18 +123,22 @@ class _Timed:
 
 @dataclass
 class Watch:
-    """CPU seconds between so many pairs of looks at the clock."""
+    """CPU seconds by detector and verb, between so many pairs of looks at the clock."""
 
-    spent: float = 0.0
-    looks: int = 0
+    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    looks: Counter[str] = field(default_factory=Counter)
 
-    def seconds(self) -> float:
+    def note(self, what: str, seconds: float) -> None:
+        self.spent[what] += seconds
+        self.looks[what] += 1
+
+    def seconds(self) -> dict[str, float]:
         """What was spent, without the looking."""
         looking = 0.0
         for _ in range(_TRIALS):
             begun = time.process_time()
             looking += time.process_time() - begun
-        return max(self.spent - self.looks * looking / _TRIALS, 0.0)
+        return {what: max(s - self.looks[what] * looking / _TRIALS, 0.0) for what, s in self.spent.items()}
 
 
 @dataclass
@@ -239,7 +241,7 @@ def measure(plan: Plan) -> dict[str, Any]:
         line = _play(plan, ours)
         feeder.join()
     finally:
-        feeder.kill()  # no more than a formality unless playing failed
+        feeder.kill()  # it would wait for ever for a reader that failed
         feeder.join()
     if feeder.exitcode:
         raise SystemExit(f"folding ended with {feeder.exitcode}")
@@ -278,6 +280,7 @@ def _play(plan: Plan, source: Connection) -> dict[str, Any]:
     if watch is None or not measured.active or not inside.active:
         raise SystemExit("the traffic ended before anything was measured")
     seconds = plan.measured * 60
+    inner = watch.seconds()
     return {
         "workflows": len(worker.states),
         "calls_s": plan.rate,
@@ -289,7 +292,8 @@ def _play(plan: Plan, source: Connection) -> dict[str, Any]:
         "us_read_per_rollup": round(1e6 * measured.read_s / measured.rollups, 1),
         "us_encode_per_rollup": round(1e6 * measured.encode_s / measured.rollups, 1),
         "us_per_workflow_minute": round(1e6 * measured.judged_s / len(measured.active), 1),
-        "us_detectors_per_workflow_minute": round(1e6 * watch.seconds() / len(inside.active), 1),
+        "us_detectors_per_workflow_minute": round(1e6 * sum(inner.values()) / len(inside.active), 1),
+        "us_a_look": {what: round(1e6 * inner[what] / watch.looks[what], 1) for what in sorted(inner)},
         "workflow_minutes": len(measured.active),
         "woken_by_ticks_s": round(measured.woken / seconds, 1),
         "state_bytes_p50": int(np.quantile(sizes, 0.5)),
