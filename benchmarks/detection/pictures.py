@@ -139,7 +139,8 @@ def draw(scene: Scene) -> str:
             f"{_WORDS[alert.severity]}: {alert.kind}, {_lasting(alert.at - episode.start)} in",
         )
         for alert in (scene.page, scene.notice)
-        if alert is not None and alert.at <= scene.end
+        # What follows a page is nothing new to whoever was woken.
+        if alert is not None and alert.at <= (scene.end if scene.page is None else scene.page.at)
     ]
     return line_plot(
         _title(scene),

@@ -64,7 +64,7 @@ def test_the_largest_of_each_is_chosen() -> None:
 @pytest.mark.parametrize(("hours", "unit"), [(1.0, "minutes"), (30.0, "hours")])
 def test_spend_is_drawn_in_dollars_per_hour_and_the_page_where_it_fired(hours: float, unit: str) -> None:
     e = episode(hours=hours)
-    (scene,) = scenes(spending(e), [page(e.start + 300)])
+    (scene,) = scenes(spending(e), [page(e.start + 300), page(e.start + 900, severity="warning")])
     root = ElementTree.fromstring(draw(scene))
     texts = [text.text or "" for text in root.findall("{*}text")]
     assert unit in texts
@@ -76,6 +76,7 @@ def test_spend_is_drawn_in_dollars_per_hour_and_the_page_where_it_fired(hours: f
     assert len(heights) == 1
     (shade,) = root.findall("{*}rect")
     marks = [x for x in root.findall("{*}line") if x.attrib["x1"] == x.attrib["x2"]]
+    assert len(marks) == 1
     assert 0 < float(marks[0].attrib["x1"]) - float(shade.attrib["x"]) < float(shade.attrib["width"]) / 2
 
 
