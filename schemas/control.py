@@ -60,10 +60,12 @@ class TuningSettings(Spec):
         None, description="… nor below this many minutes of the workflow's normal spend"
     )
     page_budget: Annotated[float, Field(ge=0.01, le=100)] | None = Field(
-        None, description="false pages that are put up with, per workflow and month: more finds smaller incidents"
+        None,
+        description="false pages that are put up with, per workflow and month: more finds smaller incidents",
     )
     trace_quantile: Annotated[float, Field(ge=1e-9, le=0.1)] | None = Field(
-        None, description="a live trace speaks only when at most this share of finished traces would be as large"
+        None,
+        description="a live trace speaks only when at most this share of finished traces would be as large",
     )
     trace_min_usd: Usd | None = Field(None, description="… and has cost at least this much")
     launch_multiple: Annotated[float, Field(ge=1.5, le=1_000)] | None = Field(

@@ -59,7 +59,8 @@ def test_a_class_of_service_has_a_contract_of_its_own_or_its_list_price() -> Non
     assert price(Pricer([standard, batch]), batch_call).reference_cost_nanos == 2_500_000_000
     # Where nobody knows the class, the standard contract comes before the standard list price.
     scale = call("openai", "gpt-4o", usage, service_tier="scale")
-    assert price(Pricer([standard]), scale)[3:] == ("unknown_tier", 2_000_000_000, "contract")
+    priced = price(Pricer([standard]), scale)
+    assert (priced.fault, priced.list_nanos, priced.source) == ("unknown_tier", 2_000_000_000, "contract")
 
 
 def test_a_contract_ends_and_what_was_before_it_holds_again() -> None:
