@@ -91,7 +91,7 @@ class LiveTrace:
         params = self.params
         warm = self._cost.count >= params.warm_traces
         dearest = max((trace.cost_nanos for trace in window.live), default=0)
-        gate = self._gate(window, dearest)
+        gate = self._gate(window)
         usual = round(math.exp(self._cost.mean + self._cost.variance / 2)) if warm else 0
         best = 0.0
         guilty: list[Trace] = []
@@ -123,10 +123,10 @@ class LiveTrace:
             culprits=tuple(t.trace_id for t in guilty[:_MAX_CULPRITS]),
         )
 
-    def _gate(self, window: Window, dearest: int) -> int:
-        """Dollars that matter now: minutes of the usual spend, or of the present one without the dearest trace."""
-        sums, seconds = self._recent.peek(window.end, (float(window.cost_nanos), 0.0), window.seconds)
-        recent = max(sums[0] - dearest, 0.0) / max(seconds, _RECENT_HALF_LIFE / LN2)
+    def _gate(self, window: Window) -> int:
+        """Dollars that matter now: seconds of the usual spend, or of that of the last ten minutes."""
+        sums, seconds = self._recent.peek(window.end, (0.0, 0.0), window.seconds)
+        recent = sums[0] / max(seconds, _RECENT_HALF_LIFE / LN2)
         rate = max(window.usual_nanos_per_s, recent)
         return max(self.params.min_excess_nanos, round(rate * self.params.min_excess_seconds), 1)
 

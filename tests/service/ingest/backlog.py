@@ -11,6 +11,7 @@ from zlib import crc32
 import orjson
 
 from detectors.concentration import Concentration
+from detectors.unit_cost import UnitCost
 from schemas.rollups import Tick
 from service.detect.clerk import read_rollup
 from service.detect.desk import Desk
@@ -125,4 +126,7 @@ def learnt(state: WorkflowState) -> list[float]:
             yield float(plain)
 
     kept = [d.dump() for name, d in sorted(state.detectors.items()) if name != Concentration.name]
+    unit_cost = state.detectors[UnitCost.name].dump()
+    # Nor of the excess: it is floored at nothing, window by window, and late events move it across that floor.
+    kept[-1] = [part for i, part in enumerate(unit_cost) if i not in (7, 8)]
     return list(numbers(kept))

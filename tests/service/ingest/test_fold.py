@@ -13,6 +13,7 @@ from schemas.base import format_timestamp
 from schemas.rollups import MAX_LIVE_TRACES, MAX_SLICES, Rollup, Tick
 from service.errors import TooManyDeadLetters
 from service.ingest.dead_letter import DeadLetterLimits
+from service.ingest.dedup import SeenIds
 from service.ingest.delta import EPOCH, Delta, _instant, sketch
 from service.ingest.fold import Batch, Fold
 from service.ingest.price import Pricer
@@ -342,7 +343,7 @@ def test_a_fold_rebuilt_from_the_tail_goes_on_as_if_nothing_had_happened(
     lived.drain()
     rebuilt = fold(dedup_offsets=window)
     for record in before:
-        if record.offset >= crash - window:
+        if record.offset >= crash - SeenIds(window).tail(crash):
             rebuilt.remember([record])
     for record in after:
         lived.take([record])
