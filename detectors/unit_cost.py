@@ -76,7 +76,7 @@ class UnitCost:
     exceed is Student's quantile for the page budget, with as many degrees of freedom as stretches of that length
     were seen, so that little history asks for much evidence. It speaks only if, beyond that, the excess
     X = sum of C (1 - e^-(x - s/2)) over hours exceeds a floor in dollars and some minutes of the spend, the usual
-    one and, at usual ratios, the present one; and only while every shorter scale still shows half of it, as far
+    one and what the present traces usually cost; and only while every shorter scale still shows half of it, as far
     as that one can tell.
 
     Does not work well when a workflow mixes tenants with very different calls (their mix moves the ratios; a then
@@ -142,7 +142,7 @@ class UnitCost:
             return Score(0.0, 1.0, gate_nanos=gate, ready=self._warm())
         values = self._values(window)
         noise, budget, since_begin = self._noise, self.params.page_budget, 1.0 / self._traces
-        best, factor, by, rate = 0.0, -1, 0.0, 0.0
+        best, factor, rate = 0.0, -1, 0.0
         over: tuple[float, ...] = ()
         least = [math.inf] * len(FACTORS)
         for h in range(len(SCALES)):
@@ -150,7 +150,7 @@ class UnitCost:
             if h == _EXCESS_AT:
                 over = self._excess_of(values, sums)
             elif h == _RATE_AT:
-                rate = sums[SPENT] * LN2 / SCALES[h]
+                rate = sums[BEGUN] * math.exp(usual.logs[COST]) * LN2 / SCALES[h]
             traces = sums[BEGUN] + 1.0
             worth = min(usual.traces_worth(sums) + 1.0, traces)
             threshold, stray = noise.threshold(h, budget), 1.0 + 1.0 / noise.blocks[h]
@@ -162,13 +162,13 @@ class UnitCost:
                     )
                     value = x / (math.sqrt(spread) * threshold)
                     if value > best:
-                        best, factor, by = value, f, x
+                        best, factor = value, f
                 least[f] = min(least[f], x + _DOUBT * math.sqrt(sampling))
         if factor < 0:
             return Score(0.0, 1.0, gate_nanos=gate)
         excess, _ = self._excess.peek(window.end, over, 0.0)
-        # What the traffic of now would cost at the usual ratio: what is much in the quiet is little in a launch.
-        now = round(min(rate * math.exp(-by), _MOST) * self.params.min_excess_seconds)
+        # What the traces of now would usually cost: what is much in the quiet is little in a launch.
+        now = round(min(rate, _MOST) * self.params.min_excess_seconds)
         since = self._since[factor]
         return Score(
             value=best,

@@ -257,7 +257,7 @@ def test_no_clock_and_no_input_or_output_while_running(kind: type[Detector]) -> 
         detector.score(window)
         detector.explain(window)
         detector.learn(window)
-    kind.load(detector.dump(), detector.params)
+    assert kind.load(detector.dump(), detector.params).dump() == detector.dump()
 
 
 def test_the_module_imports_nothing_but_arithmetic(kind: type[Detector]) -> None:
