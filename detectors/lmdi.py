@@ -12,6 +12,9 @@ from itertools import combinations
 
 from detectors.protocol import Contribution
 
+_LEAST = 1e-150
+_MOST = 1e150
+"""Within these no ratio of two numbers leaves a float."""
 _TINY = 1e-12
 _NOISE = 1e-9
 """Share of the shares' size below which their sum is nothing but rounding."""
@@ -87,13 +90,14 @@ def decompose(
     values: dict[str, tuple[float, float]] = {}
     for old, new in zip(before, after, strict=True):
         for factor, share in _split(old, new).items():
-            shares[factor] = shares.get(factor, 0.0) + share
+            # Factors that faded to next to nothing have products and ratios beyond any number: nothing is said.
+            shares[factor] = shares.get(factor, 0.0) + (share if math.isfinite(share) else 0.0)
             values.setdefault(factor, (old[factor], new[factor]))
     total = math.fsum(shares.values())
     # Shares that cancel each other out to nothing are told as they are: scaled, they would be rounding made large.
     scaled = abs(total) > max(_TINY, _NOISE * math.fsum(map(abs, shares.values())))
     scale = change_nanos / total if scaled else 1.0
-    rounded = {factor: round(share * scale) for factor, share in shares.items()}
+    rounded = {f: round(part) if math.isfinite(part := share * scale) else 0 for f, share in shares.items()}
     if rounded:
         largest = max(rounded, key=lambda f: (abs(rounded[f]), f))
         rounded[largest] += change_nanos - sum(rounded.values())
@@ -105,7 +109,7 @@ def decompose(
 def _split(old: Mapping[str, float], new: Mapping[str, float]) -> dict[str, float]:
     least = min((*old.values(), *new.values()), default=1.0)
     was, is_ = math.prod(old.values()), math.prod(new.values())
-    if least <= 0 or min(was, is_) <= 0:  # small factors, too, can have a product of 0
+    if least < _LEAST or not (_LEAST < was < _MOST and _LEAST < is_ < _MOST):
         return shapley(old, new)
     weight = logarithmic_mean(is_, was)
-    return {factor: weight * math.log(new[factor] / value) for factor, value in old.items()}
+    return {factor: weight * (math.log(new[factor]) - math.log(value)) for factor, value in old.items()}

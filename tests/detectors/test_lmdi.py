@@ -193,3 +193,9 @@ def test_shares_that_cancel_out_are_no_larger_than_the_money_on_both_sides(
     )
     for c in decompose(before, after, change):
         assert abs(c.share_nanos) <= 2 * size * (1 + logs) + 2
+
+
+def test_factors_beyond_any_number_do_not_stop_the_watch() -> None:
+    before = [{"traces": 1e-320, "calls_per_trace": 1e308, "price": 1e308}]
+    after = [{"traces": 1.0, "calls_per_trace": 1e-320, "price": 590.0}]
+    assert sum(c.share_nanos for c in decompose(before, after, 590)) == 590
