@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from schemas.alerts import Alert
 from schemas.base import Record
+from schemas.budgets import BudgetSnapshot
 from schemas.control import CONTROL_KINDS, ConfigRejection
 from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.events import CostEvent, Outcome
@@ -21,6 +22,7 @@ SCHEMAS: Final[dict[str, type[Record]]] = {
     "alert": Alert,
     "throttle-command": ThrottleCommand,
     "throttle-ack": ThrottleAck,
+    "budget-snapshot": BudgetSnapshot,
     "dead-letter": DeadLetter,
     "dead-letter-replay": DeadLetterReplay,
     **{f"config-{kind}": model for kind, model in CONTROL_KINDS.items()},
@@ -179,6 +181,33 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "result": "applied",
         "acked_at": "2026-01-31T14:08:05.400Z",
     },
+    "budget-snapshot": {
+        "budget": "care-month",
+        "scope": {"kind": "team", "value": "care"},
+        "unit": "nano_usd",
+        "window_start": "2025-12-31T23:00:00Z",
+        "window_end": "2026-01-31T23:00:00Z",
+        "limit": 15_000_000_000_000,
+        "next_limit": 15_000_000_000_000,
+        "spent": 15_020_000_000_000,
+        "counted_until": _T0,
+        "state": "grace",
+        "hard": True,
+        "stop_at": 16_500_000_000_000,
+        "grace_until": "2026-01-31T15:02:10Z",
+        "protected": ["checkout-*"],
+        "reserve": 50_000_000,
+        "message": "The budget of team care is used up. Ask #ai-finops.",
+        "forecast": {
+            "low": 15_300_000_000_000,
+            "expected": 15_610_000_000_000,
+            "high": 16_020_000_000_000,
+        },
+        "issued_at": _T1,
+        "valid_until": "2026-01-31T14:09:05Z",
+        "sequence": 1_769_868_485_000_000,
+        "config_version": "17-3fa9c1d2",
+    },
     "dead-letter": {
         "origin": {"topic": "tidegate.cost-events", "partition": 2, "offset": 90_113},
         "timestamp": _T0,
@@ -213,7 +242,23 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "window": "month",
         "amount_usd": "12000",
         "timezone": "Europe/Berlin",
-        "alert_at": [0.7, 0.8, 1.0],
+        "anchor_day": 1,
+        "pace_at": [0.7, 0.8],
+        "alert_at": [1.0],
+        "hard": True,
+        "grace_s": 3600.0,
+        "rollover": 0.2,
+        "increases": [
+            {
+                "amount_usd": "3000",
+                "expires_at": "2026-02-01T00:00:00Z",
+                "author": "finops@example.com",
+                "reason": "migration of the archive",
+            }
+        ],
+        "protected": ["checkout-*"],
+        "reserve": {"amount_usd": "0.05"},
+        "message": "The budget of team care is used up. Ask #ai-finops.",
     },
     "config-rule": {
         "kind": "rule",

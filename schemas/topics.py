@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from schemas.alerts import Alert
 from schemas.base import Record
+from schemas.budgets import BudgetSnapshot
 from schemas.control import ConfigRejection, Control
 from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.events import CostEvent, Outcome
@@ -51,6 +52,7 @@ DEAD_LETTER_REPLAYS = Topic(
 ALERTS = Topic("alerts", (Alert,), "fingerprint", 1, "delete", 90 * DAY_MS)
 THROTTLE_COMMANDS = Topic("throttle-commands", (ThrottleCommand,), "scope", 1, "compact,delete", 7 * DAY_MS)
 THROTTLE_ACKS = Topic("throttle-acks", (ThrottleAck,), "command_id", 1, "delete", 7 * DAY_MS)
+BUDGETS = Topic("budgets", (BudgetSnapshot,), "the budget's name", 1, "compact", -1)
 CONFIG = Topic("config", (Control,), "kind/name", 1, "compact", -1)
 CONFIG_REJECTIONS = Topic("config-rejections", (ConfigRejection,), "kind/name", 1, "delete", 30 * DAY_MS)
 NOTIFICATION_LOG = Topic(
@@ -72,6 +74,7 @@ TOPICS: Final = (
     ALERTS,
     THROTTLE_COMMANDS,
     THROTTLE_ACKS,
+    BUDGETS,
     CONFIG,
     CONFIG_REJECTIONS,
     NOTIFICATION_LOG,

@@ -26,13 +26,17 @@ def largest(model: type[Record]) -> dict[str, Any]:
 def _model(model: type[BaseModel]) -> dict[str, Any]:
     found = {name: _value(info.annotation, info.metadata) for name, info in model.model_fields.items()}
     found.pop("schema_version", None)
-    for start in ("issued_at", "starts_at", "effective_from"):
+    for start in ("issued_at", "starts_at", "effective_from", "window_start"):
         if start in found:
             found[start] = format_timestamp(datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC))
     for below, step in enumerate(reversed(found.get("steps", []))):
         step["above_input_tokens"] -= below
     if model.__name__ == "TuningScope":
         found["workflow"] = None
+    if "amount_tokens" in found:
+        found["amount_tokens"] = None
+    if "timezone" in found:
+        found["timezone"], found["rollover"] = "America/Argentina/ComodRivadavia", 0.5
     if "cache_write_tokens" in model.model_fields and "customer" in model.model_fields:
         found["cache_write_tokens"] = found["cache_write_1h_tokens"] = 0
     return found

@@ -19,7 +19,14 @@ from schemas.money import MAX_USD, decimal_usd
 INT64 = 2**63
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SPAN = timedelta(days=365 * 900)
-_SPANS = (("issued_at", "expires_at"), ("starts_at", "ends_at"), ("effective_from", "effective_until"))
+_SPANS = (
+    ("issued_at", "expires_at"),
+    ("issued_at", "valid_until"),
+    ("starts_at", "ends_at"),
+    ("starts_at", "expires_at"),
+    ("window_start", "window_end"),
+    ("effective_from", "effective_until"),
+)
 _ANYTHING = st.characters(exclude_categories=["Cs"])
 _PRINTABLE = st.characters(exclude_categories=["Cs"], exclude_characters=[chr(c) for c in (*range(32), 127)])
 
@@ -62,16 +69,43 @@ def _consistent(model: type[BaseModel], found: dict[str, Any]) -> dict[str, Any]
         if found.get("charge") is not None and found.get("cost_usd") is None:
             found["cost_usd"] = Decimal("1.5")
     for start, end in _SPANS:
-        if start in found and found.get(end) is not None and found[end] <= found[start]:
+        if found.get(start) is not None and found.get(end) is not None and found[end] <= found[start]:
             found[end] = found[start] + timedelta(seconds=1)
     if found.get("steps"):
         rising = {step["above_input_tokens"]: step for step in found["steps"]}
         found["steps"] = [step for _, step in sorted(rising.items())]
     if model.__name__ == "TuningScope" and found.get("team") is not None:
         found["workflow"] = None
+    if "amount_tokens" in model.model_fields:
+        _one_amount(found)
+    if model.__name__ == "Budget":
+        _consistent_budget(found)
+    if model.__name__ == "BudgetScope" and found.get("value") is None:
+        found["kind"] = "organisation"
     if "max_calls_per_trace" in model.model_fields and found.get("max_calls_per_trace") is None:
         found["max_output_tokens"] = found.get("max_output_tokens") or 1
     return found
+
+
+def _one_amount(found: dict[str, Any]) -> None:
+    if found.get("amount_tokens") is not None:
+        found["amount_usd"] = None
+    else:
+        found["amount_usd"] = found.get("amount_usd") or Decimal("0.02")
+
+
+def _consistent_budget(found: dict[str, Any]) -> None:
+    found["timezone"] = "America/New_York"
+    if found["window"] not in ("week", "month") or found.get("rolling"):
+        found["anchor_day"] = 1
+    elif found["window"] == "week":
+        found["anchor_day"] = min(found.get("anchor_day", 1), 7)
+    if found.get("rolling"):
+        found["rollover"] = 0.0
+    for part in [*found.get("increases", []), *([found["reserve"]] if found.get("reserve") else [])]:
+        part["amount_tokens"] = 3 if found.get("amount_tokens") is not None else None
+        part["amount_usd"] = None
+        _one_amount(part)
 
 
 def _values(annotation: Any, metadata: list[Any]) -> st.SearchStrategy[Any]:
