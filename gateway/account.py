@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 from schemas.budgets import BudgetSnapshot
 
 _GRAIN_S: Final = 0.25
-"""What is spent within it counts as spent at its end: rather twice for a moment than not at all."""
+"""What is spent within it counts as spent by its last call: rather twice for a moment than not at all."""
 _MAX_GRAINS: Final = 512
 _MEMORY_S: Final = 30.0
 _MAX_CLAIMS: Final = 64
@@ -45,17 +45,18 @@ class Account:
 
     __slots__ = (
         "_claims",
-        "_cumulative",
+        "_ends",
         "_grace_ends",
         "_next_change",
         "_older_peak",
+        "_opened",
         "_peak",
         "_processes",
         "_protected",
         "_settled",
         "_shared_ceiling",
-        "_starts",
         "_stop",
+        "_totals",
         "_whole_ceiling",
         "_window_ends",
         "held",
@@ -71,9 +72,10 @@ class Account:
         self.held = 0
         """Reserved for calls under way."""
         self._processes = processes
-        # _cumulative[i] had been settled before _starts[i]; both grow.
-        self._starts: list[float] = []
-        self._cumulative: list[int] = []
+        # By _ends[i], _totals[i] had been settled; both grow. The last of them is open since _opened.
+        self._ends: list[float] = []
+        self._totals: list[int] = []
+        self._opened = -_FOREVER
         self._claims: deque[_Claim] = deque(maxlen=_MAX_CLAIMS)
         self._peak = self._older_peak = self._settled = 0
         self._protected: dict[str, bool] = {}
@@ -145,13 +147,16 @@ class Account:
         spent = nanos if self.snapshot.unit == "nano_usd" else tokens
         if not spent:
             return
-        if not self._starts or now >= self._starts[-1] + _GRAIN_S:
-            self._starts.append(now)
-            self._cumulative.append(self.total)
-            if len(self._starts) > _MAX_GRAINS:
-                # Half as fine: a coarser grain counts more of the spend twice, never less than once.
-                self._starts, self._cumulative = self._starts[::2], self._cumulative[::2]
         self.total += spent
+        if now >= self._opened + _GRAIN_S:
+            self._opened = now
+            if len(self._ends) >= _MAX_GRAINS:
+                # Half as fine: a coarser grain counts more of the spend twice, never less than once.
+                self._ends, self._totals = self._ends[1::2], self._totals[1::2]
+            self._ends.append(now)
+            self._totals.append(self.total)
+        else:
+            self._ends[-1], self._totals[-1] = now, self.total
         self._settled += 1
         if self._settled % _RECENT == 0:
             self._older_peak, self._peak = self._peak, 0
@@ -199,5 +204,5 @@ class Account:
 
     def _total_at(self, instant: float) -> int:
         """What had been settled here by then, or less: never more."""
-        index = bisect_right(self._starts, instant) - 1
-        return self._cumulative[index] if index >= 0 else 0
+        index = bisect_right(self._ends, instant) - 1
+        return self._totals[index] if index >= 0 else 0
