@@ -25,6 +25,10 @@ from service.settings import IngestSettings
 _NEVER: Final = -1
 _S: Final = 1_000_000
 _BUCKET: Final = BUCKET_SECONDS * _S
+_TICK_S: Final = 60
+"""Time between the ticks of a batch that catches up. Each goes to every partition of the rollups, so that with one for
+each bucket a day of history is more ticks than rollups; and while several partitions catch up detect's time moves in
+steps of minutes anyway (`pace.STEP_S`)."""
 _FULL: Final = 1 << 62
 """Nano-dollars beyond which a delta is closed and another begun: the contract's integers have 63 bits. A gateway
 that writes nano-dollars as dollars gets there."""
@@ -78,7 +82,7 @@ class Batch:
 
         A batch of live traffic has one tick, the last. One that catches up may span hours; told of them only at
         its end, the reader would have to keep all its buckets open until then. So a tick also stands before
-        a bucket when time has come at least one bucket on since the tick before it: nothing of what this batch
+        a bucket when time has come at least a minute on since the tick before it: nothing of what this batch
         knows to be earlier is still to come, late events included, for they stand with their bucket.
         """
         if self.tick is not None and self.deltas:
@@ -86,7 +90,7 @@ class Batch:
             told = self.since if self.since is not None else float(self.deltas[0].bucket * BUCKET_SECONDS)
             for delta in self.deltas:
                 start = delta.bucket * BUCKET_SECONDS
-                if told + BUCKET_SECONDS <= start < end:
+                if told + _TICK_S <= start < end:
                     told = float(start)
                     yield Tick(
                         partition=tick.partition,

@@ -191,8 +191,8 @@ async def test_partitions_that_catch_up_stay_within_a_few_minutes_of_each_other(
             apart = max(apart, max(come.values()) - min(come.values()))
     # A batch on its way and the next, each with the last breath it took: fifty calls are minutes on the slow one.
     assert apart < 2 * STEP_S + 2 * 50 / 0.1
-    # Between two ticks of a partition there is never more than a gap in its own calls.
-    assert len(written.ticks()) > 3 * 900
+    # Between two ticks of a partition there is never more than a minute and a gap in its own calls.
+    assert len(written.ticks()) > 3 * 170
 
 
 async def test_a_partition_in_the_present_does_not_wait_for_one_that_catches_up(

@@ -216,18 +216,20 @@ def test_live_traffic_has_one_tick_a_batch() -> None:
 
 def test_in_a_batch_that_spans_minutes_time_passes_between_the_buckets() -> None:
     some = fold(allowed_lateness_s=5.0)
-    some.take([raw(0, at=3.0), raw(1, at=12.0), raw(2, at=95.0), raw(3, at=4.0), raw(4, at=99.0)])
+    some.take([raw(i, at=at) for i, at in enumerate((3.0, 12.0, 61.0, 75.0, 135.0, 4.0, 139.0))])
     found = [
         ("bucket", r.bucket * 10 - T0_S) if isinstance(r, Delta) else ("time", r.watermark.timestamp() - T0_S)
         for r in some.drain().in_time()
     ]
     assert found == [
         ("bucket", 0.0),
-        ("time", 10.0),
         ("bucket", 10.0),
-        ("time", 90.0),
-        ("bucket", 90.0),
-        ("time", 94.0),
+        ("time", 60.0),
+        ("bucket", 60.0),
+        ("bucket", 70.0),
+        ("time", 130.0),
+        ("bucket", 130.0),
+        ("time", 134.0),
     ]
 
 
