@@ -10,7 +10,7 @@ FUZZ_MESSAGES ?= 1000000
 FUZZ_SECONDS ?= 600
 BENCH_ARGS ?=
 
-.PHONY: setup demo test lint bench-replay bench-ingest bench-latency bench-soak bench-detect bench-detection fuzz schemas lock clean help
+.PHONY: setup demo test lint bench-replay bench-ingest bench-latency bench-soak bench-detect bench-detection bench-forecast fuzz schemas lock clean help
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -70,6 +70,9 @@ bench-detect: setup ## 10,000 workflows in one detect worker: time, state, chang
 
 bench-detection: setup ## Detectors side by side on labelled streams; BENCH_ARGS="--quick" for a few minutes and a verdict
 	$(BIN)/python -m benchmarks.detection $(BENCH_ARGS)
+
+bench-forecast: setup ## Forecasts of a budget's window on recorded clients, beside linear pace: one JSON line
+	$(BIN)/python -m benchmarks.forecast $(BENCH_ARGS)
 
 fuzz: setup ## A million hostile messages, guided fuzzing, the property tests with many more examples (an hour or so)
 	$(BIN)/python -m tests.fuzz --messages $(FUZZ_MESSAGES)
