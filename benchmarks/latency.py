@@ -106,6 +106,9 @@ async def _watch(settings: Settings, role: IngestRole, sender: Sender) -> list[t
                 now = time.monotonic()
                 for records in found.values():
                     for record in records:
+                        # What is watched besides workflows has no haste.
+                        if b'"type":"scope"' in record.value:
+                            continue
                         if source := _SOURCE.search(record.value):
                             partition, first, last = map(int, source.groups())
                             arrivals.append((partition, first, last, now))

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from schemas.base import Count, Label, Nanos, Part, Record, Text, Timestamp
-from schemas.rollups import Dimension
+from schemas.rollups import Dimension, Watched
 
 Kind = Literal[
     "retry_loop",
@@ -104,7 +104,11 @@ class Alert(Record):
     status: Status
     severity: Severity
     kind: Kind
-    workflow: Label
+    workflow: Label = Field(description="where `scope` is given: what people call the scope")
+    scope: Watched | None = Field(
+        None,
+        description="what it is about when it is not one workflow; its calls are those of workflows, too",
+    )
     team: Label | None = None
     started_at: Timestamp = Field(description="when the behaviour began, event time")
     fired_at: Timestamp | None = Field(None, description="when it was first told, event time")

@@ -308,6 +308,13 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "cached_input_usd_per_mtok": "1.05",
         "output_usd_per_mtok": "8.40",
     },
+    "config-watch": {
+        "kind": "watch",
+        "name": "customers",
+        "scope": "customer",
+        "min_usd_per_hour": "5",
+        "max_values": 500,
+    },
     "config-rejection": {
         "key": "tuning/support",
         "offset": 18,

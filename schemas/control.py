@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -35,7 +35,11 @@ from schemas.budgets import (
     Window,
     exactly_one_amount,
 )
+from schemas.rollups import WatchKind
 from schemas.throttles import Block, Cap, Downgrade, Release, ScopeKind, Slow
+
+MANY_VALUED: Final = ("customer", "api_key")
+"""Scopes of which there may be more than anybody wants to watch."""
 
 Pattern = Annotated[str, Field(min_length=1, max_length=200, description="glob: `*`, `support-*`")]
 Seconds = Annotated[float, Field(ge=0, le=2_678_400, allow_inf_nan=False)]
@@ -336,8 +340,41 @@ class Price(Control):
         return self
 
 
+class Watch(Control):
+    """Judge all calls that share a label as one, besides their workflows: a team, a customer, a key.
+
+    Gateways are counted without one, as far as telling a silent one takes.
+    """
+
+    kind: Literal["watch"] = "watch"
+    scope: WatchKind
+    min_usd_per_hour: Usd | None = Field(
+        None,
+        description="a value is watched once it has spent so much within an hour, until it spends less than half;"
+        " absent = 1 for customer and api_key, of which there may be many, else 0",
+    )
+    max_values: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        256, description="at most so many values at a time in each partition of cost-events"
+    )
+
+    @model_validator(mode="after")
+    def _has_a_floor(self) -> Self:
+        if self.scope in MANY_VALUED and self.min_usd_per_hour is not None and not self.min_usd_per_hour:
+            raise PydanticCustomError(
+                "out_of_range", "this scope has many values: min_usd_per_hour must not be 0"
+            )
+        return self
+
+    @property
+    def floor_usd(self) -> Decimal:
+        """What a value must spend in an hour to be watched."""
+        if self.min_usd_per_hour is not None:
+            return self.min_usd_per_hour
+        return Decimal(self.scope in MANY_VALUED)
+
+
 ControlRecord = Annotated[
-    Tuning | Budget | Rule | Switch | Launch | Silence | Route | Price, Field(discriminator="kind")
+    Tuning | Budget | Rule | Switch | Launch | Silence | Route | Price | Watch, Field(discriminator="kind")
 ]
 CONTROL_KINDS: dict[str, type[Control]] = {
     "tuning": Tuning,
@@ -348,8 +385,9 @@ CONTROL_KINDS: dict[str, type[Control]] = {
     "silence": Silence,
     "route": Route,
     "price": Price,
+    "watch": Watch,
 }
-CONTROL: TypeAdapter[Tuning | Budget | Rule | Switch | Launch | Silence | Route | Price] = TypeAdapter(
+CONTROL: TypeAdapter[Tuning | Budget | Rule | Switch | Launch | Silence | Route | Price | Watch] = TypeAdapter(
     ControlRecord
 )
 

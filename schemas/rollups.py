@@ -1,21 +1,47 @@
-"""What ingest writes: the delta of one workflow in one 10 s bucket, and the passage of time."""
+"""What ingest writes: the delta of one workflow, or watched scope, in one 10 s bucket, and the passage of time."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal
+from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
-from schemas.base import Base64, Count, Label, Nanos, Part, Record, Timestamp, Whole
+from schemas.base import MAX_LABEL, Base64, Count, Label, Nanos, Part, Record, Timestamp, Whole
 
 BUCKET_SECONDS: Final = 10
-DIMENSIONS: Final = ("model", "provider", "team", "feature", "customer", "api_key")
+DIMENSIONS: Final = ("model", "provider", "team", "feature", "customer", "api_key", "workflow")
+"""`workflow` only within a scope, which has many."""
+SEPARATOR: Final = "\x1f"
+"""Between kind and value in the key of a scope. No label may have it, so no workflow is called like a scope."""
 MAX_SLICES: Final = 8
 """Values named per dimension and delta; the others are summed in `rest`."""
 MAX_LIVE_TRACES: Final = 16
 MAX_PRICE_FAULTS: Final = 8
 
-Dimension = Literal["model", "provider", "team", "feature", "customer", "api_key"]
+Dimension = Literal["model", "provider", "team", "feature", "customer", "api_key", "workflow"]
+WatchKind = Literal["team", "customer", "api_key", "model", "provider", "feature", "gateway"]
+
+
+def scope_key(kind: str, value: str) -> str:
+    """The record key of a scope's rollups, and the key of its state in detect."""
+    return f"{kind}{SEPARATOR}{value}"
+
+
+def scope_name(kind: str, value: str) -> str:
+    """A scope as people call it: `team payments`, `api key prod-7`. Cut to the length of a label."""
+    return f"{kind.replace('_', ' ')} {value}"[:MAX_LABEL]
+
+
+class Watched(Part):
+    """What a rollup or an alert is about when it is not one workflow: all calls with this label."""
+
+    kind: WatchKind
+    value: Label
+
+    @property
+    def key(self) -> str:
+        return scope_key(self.kind, self.value)
 
 
 Sketch = Annotated[
@@ -98,12 +124,16 @@ class PriceFault(Part):
 
 
 class Rollup(Record):
-    """Delta of one workflow in one 10 s bucket. Deltas add up: a bucket is the sum of its rollups."""
+    """Delta of one workflow in one 10 s bucket. Deltas add up: a bucket is the sum of its rollups.
+
+    One of type `scope` counts calls a second time, across workflows: leave it out of any sum of spend.
+    """
 
     max_bytes: ClassVar[int] = 131_072
 
-    type: Literal["rollup"] = "rollup"
-    workflow: Label
+    type: Literal["rollup", "scope"] = "rollup"
+    workflow: Label = Field(description="of type `scope`: what people call the scope")
+    scope: Watched | None = Field(None, description="of type `scope`, and only there")
     team: Label | None = None
     bucket_start: Timestamp
     last_event_at: Timestamp | None = Field(None, description="latest occurred_at among the calls")
@@ -135,6 +165,19 @@ class Rollup(Record):
     )
     late: Count = Field(0, description="calls behind the watermark when they were folded")
     duplicates: Count = Field(0, description="dropped: their event_id had been seen; not in `calls`")
+
+    @property
+    def key(self) -> str:
+        """Whose delta it is: the workflow, or a scope's key, which no workflow can be called."""
+        return self.workflow if self.scope is None else self.scope.key
+
+    @model_validator(mode="after")
+    def _of_one_type(self) -> Self:
+        if (self.scope is None) == (self.type == "scope"):
+            raise PydanticCustomError(
+                "invalid_value", "type is `scope` where there is a scope, and only there"
+            )
+        return self
 
 
 class Tick(Record):

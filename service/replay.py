@@ -30,6 +30,7 @@ from service.errors import InvalidInput
 from service.ingest.fold import Fold
 from service.ingest.price import Pricer
 from service.ingest.record import RawRecord
+from service.ingest.scopes import Watching
 from service.rules.config import ConfigBook
 from service.runtime.garbage import collect_rarely
 from service.settings import IngestSettings
@@ -71,7 +72,9 @@ class Replay:
         self.book = book
         self.tally = Tally()
         self.states: dict[str, WorkflowState] = {}
-        self._fold = Fold(0, 1, settings or IngestSettings(), Pricer(book.prices))
+        self._fold = Fold(
+            0, 1, settings or IngestSettings(), Pricer(book.prices), watching=Watching(book.watches)
+        )
         self._desk = Desk(0, self.states.get)
         self._offset = 0
         self._drained_at = 0.0
@@ -130,7 +133,8 @@ class Replay:
     def summary(self) -> dict[str, Any]:
         """Totals as plain data, in a fixed order."""
         tally = self.tally
-        cost = sum(state.totals.cost for state in self.states.values())
+        workflows = {name: state for name, state in sorted(self.states.items()) if state.scope is None}
+        cost = sum(state.totals.cost for state in workflows.values())
         return {
             "lines": tally.lines,
             "events": tally.events,
@@ -152,7 +156,7 @@ class Replay:
                     "input_tokens": state.totals.input_tokens,
                     "output_tokens": state.totals.output_tokens,
                 }
-                for name, state in sorted(self.states.items())
+                for name, state in workflows.items()
             },
         }
 

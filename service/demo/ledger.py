@@ -38,12 +38,15 @@ class Accounts:
             self._raw[at] = value
 
     def states(self) -> dict[str, WorkflowState]:
-        """By workflow. A workflow is in one partition only: its records have one key."""
+        """By workflow. A workflow is in one partition only: its records have one key.
+
+        States of scopes count their calls a second time, and are not among them.
+        """
         for at, raw in self._raw.items():
             known = self._states.get(at)
             if known is None or known[0] is not raw:
                 self._states[at] = (raw, decode(raw))
-        return {state.workflow: state for _, state in self._states.values()}
+        return {state.workflow: state for _, state in self._states.values() if state.scope is None}
 
     def sums(self) -> dict[str, Sum]:
         """Events and money accounted for, by workflow."""

@@ -96,15 +96,16 @@ class Desk:
         return applied
 
     def _rollup(self, record: Rollup, offset: int, book: ConfigBook) -> Applied:
-        state = self._lookup(record.workflow) or WorkflowState.fresh(record.workflow)
+        key = record.key
+        state = self._lookup(key) or WorkflowState.fresh(key)
         if offset <= state.applied.get(self.partition, -1):
             # Stored again all the same: the crash may have come before the changelog had it.
             self._set_alarm(state, book)
-            return Applied({record.workflow: state}, skipped=True)
+            return Applied({key: state}, skipped=True)
         effects = step(state, record, book)
         state.applied[self.partition] = offset
         self._set_alarm(state, book)
-        return Applied({record.workflow: state}, effects)
+        return Applied({key: state}, effects)
 
     def _set_alarm(self, state: WorkflowState, book: ConfigBook) -> None:
         at = due(state, book)

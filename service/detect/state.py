@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import msgspec
 
 from detectors.protocol import Detector
 from detectors.registry import DETECTORS
+from schemas.rollups import SEPARATOR, Watched, WatchKind
 from service.detect.bucket import Bucket, Crowd
 from service.detect.quality import Quality
 from service.detect.recent import NOTHING_SEEN, Dumped, RecentTraces
@@ -61,6 +62,8 @@ Shares = dict[str, dict[str, list[int]]]
 class WorkflowState(msgspec.Struct):
     """Everything Tidegate remembers of one workflow.
 
+    Or of one scope, whose key stands for the workflow then: what is said of a workflow holds for it.
+
     Attributes
     ----------
     applied : dict of int to int
@@ -112,6 +115,12 @@ class WorkflowState(msgspec.Struct):
     heard: dict[str, Heard] = {}
     tuned_by: WorkflowConfig | None = None
     """The configuration the detectors were last tuned by; not stored."""
+
+    @property
+    def scope(self) -> Watched | None:
+        """What this is about when it is not one workflow."""
+        kind, separator, value = self.workflow.partition(SEPARATOR)
+        return Watched(kind=cast(WatchKind, kind), value=value) if separator else None
 
     @classmethod
     def fresh(cls, workflow: str) -> WorkflowState:

@@ -61,26 +61,31 @@ def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Eff
     config = book.workflow(state.workflow, state.team)
     tune(state, config)
     effects = Effects()
+    scope = state.scope
+    judged = scope is None or book.watched(scope.kind)
     if isinstance(record, Rollup):
         bucket = merge(state, record)
         refuted: set[Family] = set()
-        if bucket is None or bucket.closed:
+        if not judged:
+            found, cost = [], 0
+        elif bucket is None or bucket.closed:
             found, cost = late_signals(state, record, config), record.cost_nanos - record.charge_nanos
         else:
             (found, as_usual), cost = signals(state, window_of(state, bucket), config), bucket.cost
             if as_usual:
                 refuted.add("cost")
-        doubt, believed = quality_signal(state.older_quality, state.quality, record, state.now, config)
-        if doubt is not None:
-            found.append(doubt)
-        if believed:
-            refuted.add("data_quality")
+        if scope is None:  # whose data it is, its workflow says
+            doubt, believed = quality_signal(state.older_quality, state.quality, record, state.now, config)
+            if doubt is not None:
+                found.append(doubt)
+            if believed:
+                refuted.add("data_quality")
         _move(state, found, cost, config, book, effects, refuted)
     else:
         state.now = max(state.now, record.watermark)
         end_idle_traces(state, record.watermark)
         for bucket in [b for b in state.buckets if not b.closed and b.end <= record.watermark]:
-            _close(state, bucket)
+            _close(state, bucket, learns=judged)
         _move(state, [], 0, config, book, effects)
         _expire(state)
     if state.throttles and not book.throttles_on:
@@ -107,12 +112,13 @@ def due(state: WorkflowState, book: ConfigBook) -> float:
     return min(times, default=NEVER)
 
 
-def _close(state: WorkflowState, bucket: Bucket) -> None:
+def _close(state: WorkflowState, bucket: Bucket, *, learns: bool) -> None:
     # Judged it was with its last rollup, and nothing has come since: closing only teaches.
-    window = window_of(state, bucket, finished=True)
     frozen = not bucket.costed or any(i.holds_baseline(state.now) for i in state.incidents.values())
-    for detector in state.detectors.values():
-        detector.learn(window, frozen=frozen)
+    if learns:
+        window = window_of(state, bucket, finished=True)
+        for detector in state.detectors.values():
+            detector.learn(window, frozen=frozen)
     state.ended = []
     if not frozen:
         state.crowd.learn(bucket.customers)

@@ -10,6 +10,7 @@ from schemas.topics import COST_EVENTS, DEAD_LETTERS, ROLLUPS
 from service.ingest import COMPILED
 from service.ingest.intake import Intake
 from service.ingest.price import Pricer
+from service.ingest.scopes import Watching
 from service.kafka import KafkaError, consumer, require_topics, started, unavailable
 from service.kafka.as_read import leave_as_read
 from service.kafka.clients import MAX_RECORD_BYTES
@@ -61,14 +62,16 @@ async def run(
         topics = [kafka.topic(topic) for topic in (COST_EVENTS, ROLLUPS, DEAD_LETTERS)]
         found = await require_topics(reader, topics)
         config = ConfigView(kafka, clock, "ingest", health=health)
-        pricer = Pricer()
+        pricer, watching = Pricer(), Watching()
         config.on_change(lambda book: pricer.use(book.prices))
+        config.on_change(lambda book: watching.use(book.watches))
         await stack.enter_async_context(config)
         intake = Intake(
             settings,
             reader,
             len(found[topics[0]]),
             pricer,
+            watching,
             clock,
             health,
             fenced_wait_s=kafka.session_timeout_s + 1,

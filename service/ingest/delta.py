@@ -1,4 +1,4 @@
-"""What one workflow did in one 10 s bucket: sums as they grow, a rollup when they are drained."""
+"""What one workflow, or watched scope, did in one 10 s bucket: sums as they grow, a rollup when drained."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from schemas.rollups import (
     MAX_SLICES,
     PriceFaultKind,
     Rollup,
+    scope_key,
+    scope_name,
 )
 from service.ingest.call import Call
 from service.ingest.price import Priced
@@ -29,6 +31,7 @@ LG_K: Final = 10
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CUSTOMER: Final = DIMENSIONS.index("customer")
 _TEAM: Final = DIMENSIONS.index("team")
+_UNLABELLED: Final[list[dict[str, Share]]] = [{} for _ in DIMENSIONS]
 _validated: Final = Rollup.__pydantic_validator__.validate_python
 
 _SUMS: Final = (
@@ -85,7 +88,7 @@ class Trace:
         self.model = model
 
 
-_Label = tuple[str, str, str | None, str | None, str | None, str | None]
+_Label = tuple[str, str, str | None, str | None, str | None, str | None, str | None]
 
 _Summed = TypeVar("_Summed", Share, Trace)
 
@@ -95,6 +98,13 @@ class Delta:
 
     Charges that are no calls count as money, by label too, and as nothing else: a month of seats must not look
     like one very dear call.
+
+    Parameters
+    ----------
+    workflow : str
+        Also the key of its record. Of a scope its key, which no workflow can be called.
+    scope : (kind, value) or None
+        Given: the calls are counted here a second time, whatever their workflows.
     """
 
     __slots__ = (
@@ -119,6 +129,7 @@ class Delta:
         "reasoning_tokens",
         "reference_cost_nanos",
         "reference_output_nanos",
+        "scope",
         "traces",
         "unpriced_calls",
         "unpriced_tokens",
@@ -126,9 +137,18 @@ class Delta:
         "workflow",
     )
 
-    def __init__(self, partition: int, workflow: str, bucket: int, at: int, offset: int) -> None:
+    def __init__(
+        self,
+        partition: int,
+        workflow: str,
+        bucket: int,
+        at: int,
+        offset: int,
+        scope: tuple[str, str] | None = None,
+    ) -> None:
         self.partition = partition
         self.workflow = workflow
+        self.scope = scope
         self.bucket = bucket
         self.first_offset = offset
         self.last_offset = offset
@@ -154,8 +174,26 @@ class Delta:
         self.labels: dict[tuple[str | None, ...], Share] = {}
         self.faults: dict[tuple[PriceFaultKind, str, str], Share] = {}
 
-    def add(self, call: Call, priced: Priced, offset: int) -> None:
-        """Count one call; offsets come in order, event times need not."""
+    @classmethod
+    def of_scope(cls, partition: int, kind: str, value: str, bucket: int, at: int, offset: int) -> Delta:
+        """An empty delta of a scope."""
+        return cls(partition, scope_key(kind, value), bucket, at, offset, (kind, value))
+
+    def notice(self, call: Call, cost_nanos: int, offset: int) -> None:
+        """Count that there was a call, and its cost: a tenth of what `add` takes."""
+        self.calls += 1
+        self.cost_nanos += cost_nanos
+        self.last_offset = offset
+        if call.at > self.last_at:
+            self.last_at = call.at
+        if call.status == "error":
+            self.errors += 1
+
+    def add(self, call: Call, priced: Priced, offset: int, whose: str | None = None) -> None:
+        """Count one call; offsets come in order, event times need not.
+
+        `whose`: its workflow, where this is the delta of a scope.
+        """
         tokens_in, tokens_out = call.input_tokens, call.output_tokens
         tokens = tokens_in + tokens_out
         said, fault = priced.cost_nanos, priced.fault
@@ -198,8 +236,8 @@ class Delta:
                     trace.customer = customer
                 trace.model = model
 
-        # All six labels at once here, and apart only when drained: most calls share their combination.
-        combination = (model, call.provider, call.team, call.feature, customer, call.api_key)
+        # All labels at once here, and apart only when drained: most calls share their combination.
+        combination = (model, call.provider, call.team, call.feature, customer, call.api_key, whose)
         sums = self.labels.get(combination)
         if sums is None:
             self.labels[combination] = Share(1, cost, tokens)
@@ -211,8 +249,8 @@ class Delta:
         if fault is not None:
             self._doubt((fault, call.provider, model), tokens, cost, priced.list_nanos)
 
-    def charge(self, charge: Call, offset: int) -> None:
-        """Count one charge that is no call."""
+    def charge(self, charge: Call, offset: int, whose: str | None = None) -> None:
+        """Count one charge that is no call. `whose` as in `add`."""
         cost = charge.cost_nanos or 0
         self.charges += 1
         self.charge_nanos += cost
@@ -227,6 +265,7 @@ class Delta:
             charge.feature,
             charge.customer,
             charge.api_key,
+            whose,
         )
         self.labels.setdefault(combination, Share(0, 0, 0)).cost_nanos += cost
 
@@ -245,7 +284,7 @@ class Delta:
         return orjson.dumps(self._document())
 
     def _document(self) -> dict[str, Any]:
-        by_label = self._by_label()
+        by_label = self._by_label() or _UNLABELLED
         document: dict[str, Any] = {
             "schema_version": 1,
             "type": "rollup",
@@ -260,7 +299,14 @@ class Delta:
             "calls": self.calls,
             "cost_nanos": self.cost_nanos,
         }
-        if teams := by_label[_TEAM]:
+        scope = self.scope
+        if scope is not None:
+            document["type"] = "scope"
+            document["workflow"] = scope_name(*scope)
+            document["scope"] = {"kind": scope[0], "value": scope[1]}
+            if scope[0] == "team":
+                document["team"] = scope[1]
+        elif teams := by_label[_TEAM]:
             document["team"] = _ranked(teams)[0][0]
         for name in _SUMS:
             if value := getattr(self, name):
@@ -273,8 +319,12 @@ class Delta:
                 document["other_traces"] = _left_out(ranked[MAX_LIVE_TRACES:])
         if customers := by_label[_CUSTOMER]:
             document["customers"] = _base64(sketch(customers))
+        # That all of a team's calls are the team's need not be said.
+        its_own = "" if scope is None else scope[0]
         document["by_dimension"] = [
-            _breakdown(dimension, sums) for dimension, sums in zip(DIMENSIONS, by_label, strict=True) if sums
+            _breakdown(dimension, sums)
+            for dimension, sums in zip(DIMENSIONS, by_label, strict=True)
+            if sums and dimension != its_own
         ]
         if self.faults:
             document["price_faults"] = self._price_faults()

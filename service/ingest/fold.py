@@ -1,4 +1,4 @@
-"""The fold: raw records in, deltas per workflow and 10 s bucket out. Pure: no Kafka, no clock, no I/O."""
+"""The fold: raw records in, deltas per workflow, watched scope and 10 s bucket out. No Kafka, no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from service.ingest.call import Call
 from service.ingest.dead_letter import DeadLetterLimits, dead_letter
 from service.ingest.dedup import SeenIds
 from service.ingest.delta import EPOCH, Delta
-from service.ingest.price import Pricer
+from service.ingest.price import Priced, Pricer
+from service.ingest.pulse import Pulses
 from service.ingest.reading import Reader
 from service.ingest.record import RawRecord, Record
+from service.ingest.scopes import Scopes, Watching
 from service.settings import IngestSettings
 
 _NEVER: Final = -1
@@ -44,6 +46,9 @@ class Batch:
     ----------
     deltas : list of Delta
         By bucket, then workflow: what becomes rollups.
+    scopes : list of Delta
+        Of watched scopes and of gateways, in the same order. They count calls and money of `deltas` again: they
+        are sent, and never summed with these.
     tick : Tick or None
         None when time has not moved since the last drain.
     since : float or None
@@ -60,6 +65,7 @@ class Batch:
     """
 
     deltas: list[Delta] = field(default_factory=list)
+    scopes: list[Delta] = field(default_factory=list)
     dead_letters: list[DeadLetter] = field(default_factory=list)
     tick: Tick | None = None
     since: float | None = None
@@ -85,10 +91,11 @@ class Batch:
         a bucket when time has come at least a minute on since the tick before it: nothing of what this batch
         knows to be earlier is still to come, late events included, for they stand with their bucket.
         """
-        if self.tick is not None and self.deltas:
+        deltas = sorted([*self.deltas, *self.scopes], key=_in_order) if self.scopes else self.deltas
+        if self.tick is not None and deltas:
             tick, end = self.tick, self.tick.watermark.timestamp()
-            told = self.since if self.since is not None else float(self.deltas[0].bucket * BUCKET_SECONDS)
-            for delta in self.deltas:
+            told = self.since if self.since is not None else float(deltas[0].bucket * BUCKET_SECONDS)
+            for delta in deltas:
                 start = delta.bucket * BUCKET_SECONDS
                 if told + _TICK_S <= start < end:
                     told = float(start)
@@ -99,7 +106,7 @@ class Batch:
                     )
                 yield delta
         else:
-            yield from self.deltas
+            yield from deltas
         if self.tick is not None:
             yield self.tick
 
@@ -129,6 +136,8 @@ class Fold:
         Name of the source topic, for the origin of dead letters.
     limits : DeadLetterLimits or None
         None: refuse any number.
+    watching : Watching or None
+        What is folded besides workflows; looked at again before each `take`. None: nothing, now and ever.
     """
 
     def __init__(
@@ -140,6 +149,7 @@ class Fold:
         *,
         topic: str = "cost-events",
         limits: DeadLetterLimits | None = None,
+        watching: Watching | None = None,
     ) -> None:
         self.partition = partition
         self.partitions = partitions
@@ -150,6 +160,8 @@ class Fold:
         self._reader = Reader(settings.adapter, settings.future_allowance_s)
         self._idle_timeout = settings.idle_timeout_s
         self._seen = SeenIds(settings.dedup_offsets)
+        self._scopes = Scopes(partition, partitions, watching or Watching())
+        self._pulses = Pulses(partition)
         self._watermark = _NEVER  # epoch microseconds, like all times here
         self._silence = 0.0  # seconds since the last record
         self._ticked: tuple[int, bool] | None = None
@@ -179,7 +191,8 @@ class Fold:
         return self._watermark / _S if self._watermark != _NEVER else float("-inf")
 
     def remember(self, records: Sequence[Record]) -> None:
-        """Learn from records that were accounted for before a restart: their ids and times, nothing else."""
+        """Learn from records that were accounted for before a restart: their ids and times, who spends enough to
+        be watched, and what gateways did in buckets that are not over."""
         known = [
             (record, outcome)
             for record, outcome in zip(*self._reader.read(records), strict=True)
@@ -188,7 +201,20 @@ class Fold:
         for record, call in known:
             if record.timestamp >= 0:
                 self._watermark = max(self._watermark, call.at - self._lateness, 0)
-        self._seen.see([call.event_id for _, call in known], [record.offset for record, _ in known])
+        again = self._seen.see([call.event_id for _, call in known], [record.offset for record, _ in known])
+        self._scopes.refresh(self.partitions)
+        needs_past, pulses = self._scopes.needs_past, self._pulses
+        for (record, call), is_again in zip(known, again, strict=True):
+            if is_again:
+                continue
+            if needs_past:
+                priced = self._pricer.price_call(call) if call.charge is None else None
+                cost = call.cost_nanos if priced is None else priced.cost_nanos
+                self._scopes.learn(call, cost or 0)
+            # At the gateway's own price: asking the list's for each of half a million records takes a second.
+            if call.gateway is not None and call.charge is None:
+                pulses.beat(call.gateway, call, call.cost_nanos or 0, record.offset)
+        pulses.over(self._watermark)  # were sent before the restart
 
     def take(self, records: Sequence[Record]) -> None:
         """Account for each record: in a delta, as a duplicate, or as a dead letter.
@@ -203,6 +229,9 @@ class Fold:
         calls, offsets, late = self._sifted(records)
         again = self._seen.see([call.event_id for call in calls], offsets)
         pricer, deltas, partition = self._pricer, self._deltas, self.partition
+        scopes, pulses = self._scopes, self._pulses
+        scopes.refresh(self.partitions)
+        watching = scopes.anything
         for call, offset, is_late, is_again in zip(calls, offsets, late, again):  # noqa: B905  # see ADR 8
             workflow = call.workflow
             if workflow is None:
@@ -217,9 +246,16 @@ class Fold:
             if delta is None:
                 delta = deltas[place] = Delta(partition, *place, at, offset)
             if call.charge is None:
-                delta.add(call, pricer.price_call(call), offset)
+                priced: Priced | None = pricer.price_call(call)
+                assert priced is not None
+                delta.add(call, priced, offset)
             else:
+                priced = None
                 delta.charge(call, offset)
+            counted = watching and scopes.add(call, priced, place[1], offset, is_late)
+            gateway = call.gateway
+            if gateway is not None and priced is not None and not counted:
+                pulses.beat(gateway, call, priced.cost_nanos or 0, offset)
             if is_late:
                 self._late += 1
                 delta.late += 1
@@ -294,8 +330,10 @@ class Fold:
             if workflow in newest:
                 newest[workflow].duplicates = duplicates
         since = self._ticked[0] / _S if self._ticked is not None else None
+        scopes = sorted([*self._scopes.drain(), *self._pulses.over(self._watermark)], key=_in_order)
         batch = Batch(
             deltas=deltas,
+            scopes=scopes,
             dead_letters=self._dead_letters,
             tick=self._tick(),
             since=since,

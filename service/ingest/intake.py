@@ -16,6 +16,7 @@ from schemas.topics import COST_EVENTS
 from service.errors import Fenced
 from service.ingest import pace
 from service.ingest.price import Pricer
+from service.ingest.scopes import Watching
 from service.ingest.stream import Parked, Stream
 from service.kafka import Consumer, ConsumerRebalanceListener, KafkaError, TopicPartition
 from service.kafka.lane import LaneLost
@@ -56,6 +57,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         consumer: Consumer,
         partitions: int,
         pricer: Pricer,
+        watching: Watching,
         clock: Clock,
         health: Health,
         *,
@@ -65,6 +67,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._consumer = consumer
         self._partitions = partitions
         self._pricer = pricer
+        self._watching = watching
         self._clock = clock
         self._health = health
         self._fenced_wait_s = fenced_wait_s
@@ -150,7 +153,14 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         parked = self._parked.pop(source, None)
         try:
             self._streams[source] = await Stream.open(
-                self._settings, self._consumer, source, self._partitions, self._pricer, parked, self._clock
+                self._settings,
+                self._consumer,
+                source,
+                self._partitions,
+                self._pricer,
+                self._watching,
+                parked,
+                self._clock,
             )
         except KafkaError as error:
             _LOG.warning("%s-%d: cannot open the lane yet: %r", *source, error)

@@ -19,6 +19,7 @@ from service.ingest.delta import Delta
 from service.ingest.fold import Batch, Fold
 from service.ingest.pace import PATIENCE_S, STEP_S, Standing
 from service.ingest.price import Pricer
+from service.ingest.scopes import Watching
 from service.ingest.tally import tally
 from service.kafka import Consumer, ConsumerRecord, TopicPartition
 from service.kafka.lane import Lane, LaneLost, Send
@@ -112,6 +113,7 @@ class Stream:
         source: TopicPartition,
         partitions: int,
         pricer: Pricer,
+        watching: Watching,
         parked: Parked | None,
         clock: Clock,
     ) -> Self:
@@ -136,7 +138,7 @@ class Stream:
             fold, appended = parked.fold, parked.appended
             fold.partitions = partitions
         else:
-            fold, appended = _new_fold(settings, source, partitions, pricer), float("-inf")
+            fold, appended = _new_fold(settings, source, partitions, pricer, watching), float("-inf")
         _LOG.info("%s-%d: from %d, remembering from %d", *source, opening.committed, opening.start)
         return cls(settings, lane, fold, opening.committed, opening.start, clock, appended)
 
@@ -316,9 +318,13 @@ class Stream:
         await self._lane.close()
 
 
-def _new_fold(settings: Settings, source: TopicPartition, partitions: int, pricer: Pricer) -> Fold:
+def _new_fold(
+    settings: Settings, source: TopicPartition, partitions: int, pricer: Pricer, watching: Watching
+) -> Fold:
     ingest = settings.ingest
     limits = DeadLetterLimits(
         ingest.dead_letter_max_ratio, ingest.dead_letter_ratio_window, ingest.dead_letter_max_streak
     )
-    return Fold(source.partition, partitions, ingest, pricer, topic=source.topic, limits=limits)
+    return Fold(
+        source.partition, partitions, ingest, pricer, topic=source.topic, limits=limits, watching=watching
+    )

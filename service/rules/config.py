@@ -23,9 +23,11 @@ from schemas.control import (
     Silence,
     Switch,
     Tuning,
+    Watch,
 )
 from schemas.decode import parse_object, validate
 from schemas.reasons import Reason, Refused
+from schemas.rollups import SEPARATOR
 
 _C = TypeVar("_C", bound=Control)
 _TUNING_ORDER: Final = ("global", "team", "pattern", "exact")
@@ -128,6 +130,18 @@ class ConfigBook:
         return self.of_kind(Silence)
 
     @property
+    def watches(self) -> list[Watch]:
+        return self.of_kind(Watch)
+
+    def watched(self, kind: str) -> bool:
+        """Whether scopes of this kind are judged."""
+        return kind in self._watched_kinds
+
+    @cached_property
+    def _watched_kinds(self) -> frozenset[str]:
+        return frozenset(watch.scope for watch in self.watches)
+
+    @property
     def budgets(self) -> list[Budget]:
         return self.of_kind(Budget)
 
@@ -141,7 +155,10 @@ class ConfigBook:
         return max(covering, key=lambda launch: launch.starts_at, default=None)
 
     def workflow(self, workflow: str, team: str | None = None) -> WorkflowConfig:
-        """Global < team < workflow pattern < exact workflow; the longer pattern wins, then the later name."""
+        """Global < team < workflow pattern < exact workflow; the longer pattern wins, then the later name.
+
+        The key of a scope may stand for a workflow: it is no workflow's name, so no pattern is about it.
+        """
         found = self._resolved.get((workflow, team))
         if found is None:
             if len(self._resolved) > 100_000:  # a flood of workflow names must not fill the memory
@@ -171,6 +188,8 @@ def _rank(tuning: Tuning, workflow: str, team: str | None) -> tuple[int, int, st
         level = "team" if scope.team == team else None
     elif scope.workflow is None:
         level = "global"
+    elif SEPARATOR in workflow:
+        level = None
     elif scope.workflow == workflow:
         level = "exact"
     else:

@@ -147,7 +147,9 @@ class Installation:
     async def outcome(self) -> Outcome:
         rollups, ticks = [], []
         for record in await read_all(self.bootstrap, self.topic(ROLLUPS)):
-            if b'"type":"rollup"' in record.value:
+            if b'"type":"scope"' in record.value:
+                assert record.key == Rollup.from_json(record.value).key.encode()
+            elif b'"type":"rollup"' in record.value:
                 rollup = Rollup.from_json(record.value)
                 assert record.key == rollup.workflow.encode()
                 rollups.append((record.partition, rollup))

@@ -31,6 +31,8 @@ def _model(model: type[BaseModel]) -> dict[str, Any]:
             found[start] = format_timestamp(datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC))
     for below, step in enumerate(reversed(found.get("steps", []))):
         step["above_input_tokens"] -= below
+    if model.__name__ == "Rollup":
+        found["type"] = "scope"
     if model.__name__ == "TuningScope":
         found["workflow"] = None
     if "amount_tokens" in found:

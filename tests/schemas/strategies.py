@@ -82,6 +82,10 @@ def _consistent(model: type[BaseModel], found: dict[str, Any]) -> dict[str, Any]
         _consistent_budget(found)
     if model.__name__ == "BudgetScope" and found.get("value") is None:
         found["kind"] = "organisation"
+    if model.__name__ == "Rollup":
+        found["type"] = "rollup" if found.get("scope") is None else "scope"
+    if model.__name__ == "Watch" and not found.get("min_usd_per_hour"):
+        found["min_usd_per_hour"] = None
     if "max_calls_per_trace" in model.model_fields and found.get("max_calls_per_trace") is None:
         found["max_output_tokens"] = found.get("max_output_tokens") or 1
     return found

@@ -10,7 +10,7 @@ import pytest
 
 from schemas.base import Record
 from schemas.catalog import EXAMPLES, SCHEMAS
-from schemas.control import Launch, Price, Route, Rule, Silence, Tuning
+from schemas.control import Launch, Price, Route, Rule, Silence, Tuning, Watch
 from schemas.dead_letters import DeadLetter
 from schemas.decode import MAX_BYTES, MAX_DEPTH, decode
 from schemas.events import CostEvent, Outcome
@@ -412,6 +412,11 @@ CHANGES: list[tuple[type[Record], str, dict[str, object], Reason, str]] = [
     (Price, "config-price", {"steps": [STEP, STEP]}, Reason.INVALID_VALUE, ""),
     (Price, "config-price", {"steps": [{**STEP, "above_input_tokens": 0}]}, Reason.OUT_OF_RANGE, _FIRST_STEP),
     (Price, "config-price", {"steps": [{"above_input_tokens": 1}]}, Reason.MISSING_FIELD, _FIRST_INPUT),
+    (Watch, "config-watch", {"min_usd_per_hour": "0"}, Reason.OUT_OF_RANGE, ""),
+    (Watch, "config-watch", {"scope": "workflow"}, Reason.INVALID_VALUE, "scope"),
+    (Watch, "config-watch", {"max_values": 10_001}, Reason.OUT_OF_RANGE, "max_values"),
+    (Rollup, "rollup", {"type": "scope"}, Reason.INVALID_VALUE, ""),
+    (Rollup, "rollup", {"scope": {"kind": "team", "value": "care"}}, Reason.INVALID_VALUE, ""),
 ]
 
 

@@ -21,6 +21,7 @@ from service.ingest import stream as stream_module
 from service.ingest.delta import EPOCH
 from service.ingest.intake import Intake
 from service.ingest.pace import LIVE_S, STEP_S, Standing, limit, may_fold
+from service.ingest.scopes import Watching
 from service.kafka import TopicPartition
 from service.kafka.lane import Opening, Send
 from service.runtime.clock import SystemClock
@@ -134,6 +135,7 @@ async def reading(log: Log, monkeypatch: pytest.MonkeyPatch, **ingest: Any) -> A
         log,
         len(log.sources),
         PRICER,
+        Watching(),
         clock,
         Health("ingest", clock, 60.0),
         fenced_wait_s=0.0,
