@@ -269,8 +269,31 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "action": {"action": "block", "message": "Stopped by Tidegate. Ask #ai-ops."},
         "mode": "enforce",
         "duration_s": 600.0,
+        "ladder": {
+            "rungs": [
+                {"action": {"action": "slow", "max_rps": 2.0}, "hold_s": 30.0},
+                {"action": {"action": "downgrade", "fallback_model": "gpt-4o-mini"}, "hold_s": 60.0},
+            ],
+            "max_s": 3600.0,
+            "max_scopes": 3,
+        },
     },
     "config-switch": {"kind": "switch", "name": "throttles", "state": "off", "reason": "provider outage"},
+    "config-guard": {
+        "kind": "guard",
+        "name": "throttles",
+        "max_scopes": 20,
+        "never": [{"kind": "workflow", "value": "checkout-*"}, {"kind": "customer", "value": "acme"}],
+    },
+    "config-approval": {
+        "kind": "approval",
+        "name": "stop-support-agent",
+        "proposal": "5be1c0ffee77a1d2",
+        "decision": "yes",
+        "author": "oncall@example.com",
+        "reason": "it is a loop",
+        "expires_at": "2026-01-31T18:00:00Z",
+    },
     "config-launch": {
         "kind": "launch",
         "name": "spring-release",

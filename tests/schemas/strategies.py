@@ -80,6 +80,14 @@ def _consistent(model: type[BaseModel], found: dict[str, Any]) -> dict[str, Any]
         _one_amount(found)
     if model.__name__ == "Budget":
         _consistent_budget(found)
+    if found.get("rungs"):
+        found["rungs"] = [{**rung, "action": {"action": "slow", "max_rps": 1.5}} for rung in found["rungs"]]
+    if found.get("ladder") is not None and found["action"]["action"] == "release":
+        found["ladder"] = None
+    if "max_s" in found:
+        found["max_s"] = max(found["max_s"], found.get("min_s", 60.0))
+    elif "min_s" in found:
+        found["min_s"] = min(found["min_s"], 14_400.0)
     if model.__name__ == "BudgetScope" and found.get("value") is None:
         found["kind"] = "organisation"
     if model.__name__ == "Rollup":

@@ -47,7 +47,7 @@ def test_a_record_cannot_be_changed(name: str) -> None:
 )
 def test_a_rules_action_goes_into_a_command_as_it_is(action: dict[str, object]) -> None:
     """A rule refuses unknown fields in its action and a command does not: two types, one meaning."""
-    rule = Rule.model_validate({**EXAMPLES["config-rule"], "action": action})
+    rule = Rule.model_validate({**EXAMPLES["config-rule"], "action": action, "ladder": None})
     golden = decode(ThrottleCommand, orjson.dumps(EXAMPLES["throttle-command"]))
     command = ThrottleCommand(**{**dict(golden), "action": rule.action})
     read = decode(ThrottleCommand, command.to_json())
