@@ -28,9 +28,9 @@ _NEVER: Final = -1
 _S: Final = 1_000_000
 _BUCKET: Final = BUCKET_SECONDS * _S
 _TICK_S: Final = 60
-"""Time between the ticks of a batch that catches up. Each goes to every partition of the rollups, so that with one for
-each bucket a day of history is more ticks than rollups; and while several partitions catch up detect's time moves in
-steps of minutes anyway (`pace.STEP_S`)."""
+"""Time between the ticks of a batch that catches up with several partitions. Each tick goes to every partition of
+the rollups: one for each bucket would be as many records as all rollups of a few workflows, and while partitions
+catch up side by side detect's time moves in steps of minutes anyway (`pace.STEP_S`)."""
 _FULL: Final = 1 << 62
 """Nano-dollars beyond which a delta is closed and another begun: the contract's integers have 63 bits. A gateway
 that writes nano-dollars as dollars gets there."""
@@ -89,15 +89,17 @@ class Batch:
         A batch of live traffic has one tick, the last. One that catches up may span hours; told of them only at
         its end, the reader would have to keep all its buckets open until then. So a tick also stands before
         a bucket when time has come at least a minute on since the tick before it: nothing of what this batch
-        knows to be earlier is still to come, late events included, for they stand with their bucket.
+        knows to be earlier is still to come, late events included, for they stand with their bucket. Where there
+        is one partition, as in a replay, detect's time is its own, and goes on with each bucket, as live.
         """
         deltas = sorted([*self.deltas, *self.scopes], key=_in_order) if self.scopes else self.deltas
         if self.tick is not None and deltas:
             tick, end = self.tick, self.tick.watermark.timestamp()
+            step = BUCKET_SECONDS if tick.partitions == 1 else _TICK_S
             told = self.since if self.since is not None else float(deltas[0].bucket * BUCKET_SECONDS)
             for delta in deltas:
                 start = delta.bucket * BUCKET_SECONDS
-                if told + _TICK_S <= start < end:
+                if told + step <= start < end:
                     told = float(start)
                     yield Tick(
                         partition=tick.partition,

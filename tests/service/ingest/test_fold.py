@@ -24,8 +24,8 @@ from tests.service.ingest.events import T0, T0_S, fields, raw
 PRICER = Pricer()
 
 
-def fold(**settings: Any) -> Fold:
-    return Fold(0, 4, IngestSettings(**settings), PRICER)
+def fold(partitions: int = 4, **settings: Any) -> Fold:
+    return Fold(0, partitions, IngestSettings(**settings), PRICER)
 
 
 def folded(*records: RawRecord, **settings: Any) -> Batch:
@@ -233,14 +233,22 @@ def test_in_a_batch_that_spans_minutes_time_passes_between_the_buckets() -> None
     ]
 
 
+def test_with_one_partition_time_passes_with_each_bucket() -> None:
+    some = fold(1, allowed_lateness_s=5.0)
+    some.take([raw(i, at=at) for i, at in enumerate((3.0, 12.0, 35.0, 4.0, 39.0))])
+    found = [r.bucket * 10 - T0_S if isinstance(r, Delta) else "time" for r in some.drain().in_time()]
+    assert found == [0.0, "time", 10.0, "time", 30.0, "time"]
+
+
 @given(
     st.lists(st.tuples(st.floats(0, 600), st.sampled_from("ab")), min_size=1, max_size=60),
     st.sets(st.integers(0, 60)),
+    st.sampled_from([1, 4]),
 )
 def test_time_within_batches_never_goes_back_and_never_passes_what_is_still_to_come_in_time(
-    calls: list[tuple[float, str]], cuts: set[int]
+    calls: list[tuple[float, str]], cuts: set[int], partitions: int
 ) -> None:
-    some = fold(allowed_lateness_s=5.0)
+    some = fold(partitions, allowed_lateness_s=5.0)
     written: list[Delta | Tick] = []
     for i, (at, workflow) in enumerate(calls):
         some.take([raw(i, at=at, workflow=workflow)])
