@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
@@ -20,9 +21,14 @@ __all__ = [
     "Producer",
     "TopicPartition",
     "abandon",
+    "at_most",
     "consumer",
+    "not_ours",
     "producer",
 ]
+
+_STOP_S: Final = 5.0
+_LOG = logging.getLogger(__name__)
 
 
 class Producer(Protocol):
@@ -101,18 +107,40 @@ def producer(connection: Connection, client_id: str) -> AIOKafkaProducer:
 
 
 async def abandon(sender: Producer) -> None:
-    """Close a producer without flushing it: its `stop` would wait for a broker that is away.
+    """Close a producer without flushing it: its `stop` would wait for a broker that is away. Some seconds at most.
 
-    Private, and safe: aiokafka is pinned exactly. Raises KafkaError.
+    Private, and safe: aiokafka is pinned exactly.
     """
     if isinstance(sender, AIOKafkaProducer) and sender._sender.sender_task is not None:
         sender._closed = True
-        # It waits for requests under way when it is cancelled, which may retry for as long as the broker is away.
+        # Cancelled, it still waits for its requests, which are repeated for as long as the broker is away.
         sender._sender.sender_task.cancel()
         await asyncio.wait([sender._sender.sender_task], timeout=1.0)
-        await sender.client.close()
+        await at_most(_STOP_S, sender.client.close())
     else:
-        await sender.stop()
+        await at_most(_STOP_S, sender.stop())
+
+
+async def at_most(seconds: float, closing: Coroutine[Any, Any, None]) -> None:
+    """Let something close for so long, whatever comes of it; a warning says what did.
+
+    In a task of its own: what aiokafka closes lets the CancelledError of its own inner tasks out, which would pass
+    for a cancellation of whoever closes it.
+    """
+    what = getattr(closing, "__qualname__", "closing")
+    task = asyncio.create_task(closing)
+    await asyncio.wait([task], timeout=seconds)
+    if not task.done():
+        task.cancel()
+        _LOG.warning("%s: not closed within %g s", what, seconds)
+    elif not task.cancelled() and (error := task.exception()) is not None:
+        _LOG.warning("%s: %r", what, error)
+
+
+def not_ours() -> bool:
+    """Whether a CancelledError that was caught came out of aiokafka, and nobody cancelled this task."""
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
 
 
 def consumer(connection: Connection, client_id: str) -> AIOKafkaConsumer:

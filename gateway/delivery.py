@@ -8,14 +8,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from gateway.broker import KafkaError, KafkaTimeoutError, Producer, abandon
+from gateway.broker import KafkaError, KafkaTimeoutError, Producer, abandon, not_ours
 from gateway.letter import unseal
 from gateway.overflow import Overflow
 from gateway.spool import Entry, Position
 
 _IN_FLIGHT_BYTES: Final = 1_048_576
 _PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-_STOP_S: Final = 5.0
 
 _LOG = logging.getLogger(__name__)
 
@@ -110,7 +109,9 @@ class Delivery:
             try:
                 await sender.start()
                 await self._deliver(sender)
-            except (KafkaError, OSError) as error:
+            except (KafkaError, OSError, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and not not_ours():
+                    raise
                 self._counts["failures"] += 1
                 _LOG.warning("delivery begins again from what is not acknowledged: %r", error)
             else:
@@ -213,11 +214,7 @@ class Delivery:
         self._sent.clear()
         self._in_flight = 0
         self._failure = None
-        try:
-            async with asyncio.timeout(_STOP_S):
-                await abandon(sender)
-        except (TimeoutError, KafkaError, OSError) as error:
-            _LOG.warning("while letting go of a producer: %r", error)
+        await abandon(sender)
 
 
 def _seen(future: asyncio.Future[Any]) -> None:

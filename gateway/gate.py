@@ -99,7 +99,13 @@ class Gate:
         with self._lock:
             answer = self._throttles.obey(command, now, wall)
             self._counts[f"command_{answer.result}"] += 1
-        return self._ack(command, answer)
+        return self._ack(command.command_id, answer)
+
+    def refuse(self, command_id: str, why: str) -> ThrottleAck:
+        """What to answer to a command that cannot be read here: what held before it goes on."""
+        with self._lock:
+            self._counts["command_unsupported"] += 1
+        return self._ack(command_id, Answer("unsupported", why))
 
     def take(self, snapshot: BudgetSnapshot) -> bool:
         """Take a budget's snapshot in. False if this one or a newer one is known, or it never refuses a call."""
@@ -119,7 +125,7 @@ class Gate:
             self._stale_at = now + self._policy.stale_after_s
             over = self._throttles.expire(now)
             self._give_up(now)
-        return [self._ack(held.command, Answer("expired", held.epitaph())) for held in over]
+        return [self._ack(held.command.command_id, Answer("expired", held.epitaph())) for held in over]
 
     @property
     def stale(self) -> bool:
@@ -212,9 +218,9 @@ class Gate:
             ticket.held = [0] * len(ticket.held)
             self._counts["given_up"] += 1
 
-    def _ack(self, command: ThrottleCommand, answer: Answer) -> ThrottleAck:
+    def _ack(self, command_id: str, answer: Answer) -> ThrottleAck:
         return ThrottleAck(
-            command_id=command.command_id,
+            command_id=command_id,
             gateway=self._name,
             result=answer.result,
             detail=answer.detail,
