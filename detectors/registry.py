@@ -8,6 +8,7 @@ from detectors.concentration import Concentration
 from detectors.expected_spend import ExpectedSpend
 from detectors.live_trace import LiveTrace
 from detectors.protocol import Detector
+from detectors.silence import Silence
 from detectors.unit_cost import UnitCost
 
 DETECTORS: Final[dict[str, type[Detector]]] = {
@@ -16,3 +17,6 @@ DETECTORS: Final[dict[str, type[Detector]]] = {
     LiveTrace.name: LiveTrace,
     UnitCost.name: UnitCost,
 }
+"""Of every workflow."""
+OF_GATEWAYS: Final[dict[str, type[Detector]]] = {Silence.name: Silence}
+"""Of gateways: a workflow may stop for many reasons, and when a gateway does, all of its workflows do."""

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import detectors
 from detectors.protocol import Contribution, Detector, Window
-from detectors.registry import DETECTORS
+from detectors.registry import DETECTORS, OF_GATEWAYS
 from tests.detectors.strategies import MAX_NANOS, SECONDS, T0, histories, windows
 from tests.detectors.traffic import Trace, Workload, of_trace
 
@@ -46,7 +46,9 @@ ALLOWED_IMPORTS = {
     "typing",
 }
 
-pytestmark = pytest.mark.parametrize("kind", list(DETECTORS.values()), ids=list(DETECTORS))
+EVERY = DETECTORS | OF_GATEWAYS
+
+pytestmark = pytest.mark.parametrize("kind", list(EVERY.values()), ids=list(EVERY))
 few = settings(
     max_examples=settings().max_examples // 4, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
