@@ -17,7 +17,17 @@ from service.detect.report import report
 from service.detect.state import WorkflowState
 from service.detect.traces import TRACE_IDLE_S
 from service.rules.config import ConfigBook, WorkflowConfig
-from service.rules.lifecycle import Family, Incident, Signal, Transition, advance, hear, is_another, is_worse
+from service.rules.lifecycle import (
+    Family,
+    Incident,
+    Signal,
+    Transition,
+    advance,
+    has_outgrown,
+    hear,
+    is_another,
+    is_worse,
+)
 from service.rules.throttle import activate, release, throttle
 
 _FAMILIES: Final[tuple[Family, ...]] = ("cost", "volume", "data_quality")
@@ -144,7 +154,9 @@ def _move(
         if signal is not None:
             heard = state.heard
             if before is not None and (
-                is_another(before, signal, heard, now) or is_worse(before, signal, heard, now)
+                is_another(before, signal, heard, now)
+                or is_worse(before, signal, heard, now)
+                or has_outgrown(before, signal, now)
             ):
                 _end(before, state, book, effects)
                 before = None

@@ -18,12 +18,17 @@ Transition = Literal["fired", "repeated", "resolved"]
 FORGET_PENDING_S: Final = 60.0
 QUIET_S: Final = 7_200.0
 """How long an incident that calls must refute outlives a silence: those that do not come say nothing."""
+LULL_S: Final = 1_800.0
+"""How long volume may pause until a launch is over: what comes in bursts is not one launch after another."""
 ACCEPT_AFTER_S: Final = 86_400.0
 """An incident this old stops holding the baseline back: what lasts is learnt as the new normal."""
 MAX_CULPRITS: Final = 16
 _AGAIN_S: Final = 21_600.0
 """What comes back so soon is the same: it is told as a ticket, and pages only when it is louder."""
 _LOUDER: Final = 1.5
+_SETTLED_S: Final = 1_200.0
+_OUTGROWN: Final = 3.0
+"""Times as loud as in its first twenty minutes, volume is not what was told of: a launch in the wake of a burst."""
 _OTHER_S: Final = 5_400.0
 """What else an incident moves shows by then; what begins later is an incident of its own."""
 
@@ -102,6 +107,17 @@ def is_worse(incident: Incident, signal: Signal, heard: dict[str, Heard], now: f
     )
 
 
+def has_outgrown(incident: Incident, signal: Signal, now: float) -> bool:
+    """Whether volume is by now so much more than what was told of that it is told anew."""
+    return (
+        incident.family == "volume"
+        and incident.status == "firing"
+        and signal.group == incident.group
+        and now >= (incident.fired or incident.started) + _SETTLED_S
+        and signal.score >= _OUTGROWN * max(incident.loud, signal.threshold)
+    )
+
+
 class Incident(msgspec.Struct, array_like=True):
     """What is remembered of one incident. Times are epoch seconds of event time."""
 
@@ -131,6 +147,8 @@ class Incident(msgspec.Struct, array_like=True):
     suspects: list[tuple[str, str, float, float, float]] = []
     """Dimension, value, share of the excess, usual share, share: whose doing it was when it could last be told."""
     group: str = ""
+    loud: float = 0.0
+    """Highest score in its first twenty minutes."""
 
     def holds_baseline(self, now: float) -> bool:
         """Whether learning stands still: what happens now must not become the usual."""
@@ -209,8 +227,10 @@ def _hold(incident: Incident, config: WorkflowConfig) -> float:
     """How long it must be gone before it resolves, unless it was looked at and is not so any more."""
     if incident.family == "data_quality":
         watched = config.enabled and config.data_quality_share > 0
+    elif incident.family == "volume":
+        return max(config.resolve_s, LULL_S)
     else:
-        # A ratio that no call shows any more has not become usual; a trace that ended, or a launch, is over.
+        # A ratio that no call shows any more has not become usual; a trace that ended is over.
         watched = incident.family == "cost" and incident.group not in ("", "trace")
     return max(config.resolve_s, QUIET_S) if watched else config.resolve_s
 
@@ -232,6 +252,7 @@ def _open(signal: Signal, workflow: str, now: float) -> Incident:
         culprits=list(signal.culprits[:MAX_CULPRITS]),
         note=signal.note,
         group=signal.group,
+        loud=signal.score,
     )
 
 
@@ -239,6 +260,8 @@ def _update(incident: Incident, signal: Signal, now: float) -> None:
     incident.last_seen = max(incident.last_seen, now)
     incident.excess_nanos = max(incident.excess_nanos, signal.excess_nanos)
     incident.note = signal.note or incident.note
+    if now < (incident.fired or incident.started) + _SETTLED_S:
+        incident.loud = max(incident.loud, signal.score)
     if signal.score > incident.score:
         incident.detector, incident.score, incident.threshold = (
             signal.detector,

@@ -112,7 +112,7 @@ def test_a_loop_in_one_trace_pages_with_the_first_rollup_that_is_worth_it(
 def test_a_launch_is_one_notice_and_never_a_page(warm: tuple[WorkflowState, Traffic]) -> None:
     state, flow = warm
     told = played(state, flow.records(BEGINS, 180, volume=20.0), ENFORCE)
-    told += played(state, flow.records(BEGINS + 180 * BUCKET, 120), ENFORCE)
+    told += played(state, flow.records(BEGINS + 180 * BUCKET, 240), ENFORCE)
     found = alerts(told)
     assert {(a.kind, a.severity) for a in found} == {("launch", "info")}
     assert len({a.fingerprint for a in found}) == 1

@@ -14,6 +14,7 @@ from service.rules.config import WorkflowConfig
 from service.rules.lifecycle import (
     ACCEPT_AFTER_S,
     FORGET_PENDING_S,
+    LULL_S,
     MAX_CULPRITS,
     QUIET_S,
     Heard,
@@ -22,6 +23,7 @@ from service.rules.lifecycle import (
     Transition,
     advance,
     fingerprint,
+    has_outgrown,
     hear,
     is_another,
 )
@@ -206,10 +208,31 @@ def test_a_ratio_outlives_silence_and_not_a_refutation(group: str) -> None:
     assert advance(refuted, None, "w", T + 300.0, AT_ONCE, refuted=True)[1] == "resolved"
 
 
-@pytest.mark.parametrize("word", [LOOP, replace(SIGNAL, family="volume", kind="launch", group="launch")])
-def test_a_trace_or_a_launch_that_is_silent_is_over(word: Signal) -> None:
-    incident, _ = advance(None, word, "w", T, AT_ONCE)
+VOLUME = replace(
+    SIGNAL, family="volume", kind="launch", severity="info", group="launch", score=5.0, threshold=4.0
+)
+
+
+def test_a_trace_that_is_silent_is_over() -> None:
+    incident, _ = advance(None, LOOP, "w", T, AT_ONCE)
     assert advance(incident, None, "w", T + 300.0, AT_ONCE)[1] == "resolved"
+
+
+def test_volume_may_pause_for_half_an_hour_and_is_still_the_same_launch() -> None:
+    incident, _ = advance(None, VOLUME, "w", T, AT_ONCE)
+    assert advance(incident, None, "w", T + LULL_S - 1.0, AT_ONCE)[1] == "repeated"
+    assert advance(incident, None, "w", T + LULL_S, AT_ONCE)[1] == "resolved"
+
+
+def test_volume_that_grows_far_beyond_what_was_told_is_told_anew() -> None:
+    """A burst was told; the launch that begins in its wake is no part of it."""
+    incident, _ = advance(None, VOLUME, "w", T, AT_ONCE)
+    incident, _ = advance(incident, replace(VOLUME, score=7.0), "w", T + 600.0, AT_ONCE)
+    assert incident is not None
+    assert not has_outgrown(incident, replace(VOLUME, score=60.0), T + 1_199.0), "it may still be growing"
+    assert not has_outgrown(incident, replace(VOLUME, score=20.9), T + 1_200.0)
+    assert has_outgrown(incident, replace(VOLUME, score=21.0), T + 1_200.0)
+    assert not has_outgrown(incident, replace(RATIO, score=99.0), T + 1_200.0), "of something else"
 
 
 def test_what_was_never_heard_is_news_and_what_comes_back_soon_is_not() -> None:
