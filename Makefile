@@ -74,6 +74,9 @@ bench-detection: setup ## Detectors side by side on labelled streams; BENCH_ARGS
 bench-forecast: setup ## Forecasts of a budget's window on recorded clients, beside linear pace: one JSON line
 	$(BIN)/python -m benchmarks.forecast $(BENCH_ARGS)
 
+bench-gateway: setup ## What the gateway library costs a call: microseconds per publish and per decision
+	$(BIN)/python -m benchmarks.gateway $(BENCH_ARGS)
+
 fuzz: setup ## A million hostile messages, guided fuzzing, the property tests with many more examples (an hour or so)
 	$(BIN)/python -m tests.fuzz --messages $(FUZZ_MESSAGES)
 	$(BIN)/python -m tests.fuzz --messages $$(( $(FUZZ_MESSAGES) / 10 )) --foreign

@@ -46,8 +46,9 @@ class Account:
     __slots__ = (
         "_claims",
         "_ends",
+        "_globs",
         "_grace_ends",
-        "_next_change",
+        "_in_nanos",
         "_older_peak",
         "_opened",
         "_peak",
@@ -60,6 +61,8 @@ class Account:
         "_whole_ceiling",
         "_window_ends",
         "held",
+        "next_change",
+        "reserve",
         "snapshot",
         "total",
         "valid_until",
@@ -79,8 +82,12 @@ class Account:
         self._claims: deque[_Claim] = deque(maxlen=_MAX_CLAIMS)
         self._peak = self._older_peak = self._settled = 0
         self._protected: dict[str, bool] = {}
+        self._globs: list[str] = []
+        self._in_nanos = True
+        self.reserve = 0
+        """What is held for a call of unknown cost; 0: calls are not counted before they have ended."""
         self.snapshot = snapshot
-        self.valid_until = self._grace_ends = self._window_ends = self._next_change = _FOREVER
+        self.valid_until = self._grace_ends = self._window_ends = self.next_change = _FOREVER
         self._stop: int | None = None
         self._whole_ceiling = self._shared_ceiling = _NEVER
         self._take(snapshot, now, wall)
@@ -96,7 +103,7 @@ class Account:
 
     def turn(self, now: float) -> None:
         """Do what is due without being told: end the grace, or begin the next window with nothing spent."""
-        if now < self._next_change:
+        if now < self.next_change:
             return
         if now >= self._grace_ends:
             self._stop, self._grace_ends = self.snapshot.limit, _FOREVER
@@ -112,39 +119,43 @@ class Account:
 
     def protects(self, workflow: str) -> bool:
         """Whether calls of a workflow count here and are never refused."""
-        if not self.snapshot.protected:
+        if not self._globs:
             return False
         known = self._protected.get(workflow)
         if known is None:
             if len(self._protected) >= _MAX_WORKFLOWS:
                 self._protected.clear()
-            known = any(fnmatchcase(workflow, glob) for glob in self.snapshot.protected)
+            known = any(fnmatchcase(workflow, glob) for glob in self._globs)
             self._protected[workflow] = known
         return known
 
-    def admits(self, amount: int, *, alone: bool) -> bool:
+    def admits(self, amount: int, now: float, alone: bool) -> bool:
         """Whether a call fits that `amount` is to be held for.
 
         `alone`: nobody says what others spend, so there are no shares to keep to, but the whole remainder.
         """
-        if self.snapshot.reserve is None:
+        if now >= self.next_change:
+            self.turn(now)
+        if now >= self.valid_until:
+            return self.snapshot.fail == "open"
+        if not self.reserve:
             return self.total < self._whole_ceiling
         ceiling = self._whole_ceiling if alone else self._shared_ceiling
         return self.total + self.held + amount <= ceiling
 
     def to_hold(self, nanos: int | None, tokens: int | None) -> int:
         """What to hold for a call: the gateway's estimate, else the budget's own or the dearest call of late."""
-        if self.snapshot.reserve is None:
+        if not self.reserve:
             return 0
-        estimate = nanos if self.snapshot.unit == "nano_usd" else tokens
+        estimate = nanos if self._in_nanos else tokens
         if estimate is not None:
             return estimate
-        return max(self.snapshot.reserve, self._peak, self._older_peak)
+        return max(self.reserve, self._peak, self._older_peak)
 
     def settle(self, held: int, nanos: int, tokens: int, now: float) -> None:
         """A call has ended: give back what was held for it, and count what it spent."""
         self.held -= held
-        spent = nanos if self.snapshot.unit == "nano_usd" else tokens
+        spent = nanos if self._in_nanos else tokens
         if not spent:
             return
         self.total += spent
@@ -160,7 +171,8 @@ class Account:
         self._settled += 1
         if self._settled % _RECENT == 0:
             self._older_peak, self._peak = self._peak, 0
-        self._peak = max(self._peak, spent)
+        if spent > self._peak:
+            self._peak = spent
 
     @property
     def left(self) -> int:
@@ -173,6 +185,9 @@ class Account:
 
         self.snapshot = snapshot
         self._protected.clear()
+        self._globs = snapshot.protected
+        self._in_nanos = snapshot.unit == "nano_usd"
+        self.reserve = snapshot.reserve or 0
         self.valid_until = here(snapshot.valid_until)
         self._stop = snapshot.stop_at
         self._grace_ends = here(snapshot.grace_until) if snapshot.grace_until is not None else _FOREVER
@@ -190,7 +205,7 @@ class Account:
 
     def _measure(self) -> None:
         """The ceilings on `total`, from where it must stop at present: a limit that was raised counts at once."""
-        self._next_change = min(self._grace_ends, self._window_ends)
+        self.next_change = min(self._grace_ends, self._window_ends)
         if self._stop is None:
             self._whole_ceiling = self._shared_ceiling = _NEVER
             return

@@ -26,7 +26,10 @@ class Accounts:
     def __init__(self, processes: int) -> None:
         self._processes = processes
         self._by_name: dict[str, Account] = {}
-        self._tables: dict[BudgetScopeKind, dict[str | None, list[Account]]] = {}
+        self._active: list[tuple[str, dict[str | None, list[Account]]]] = []
+        """Fields of a call that any budget is about, narrowest first, and the budgets by its value."""
+        self._models: dict[str | None, list[Account]] = {}
+        self._organisation: list[Account] = []
 
     def take(self, snapshot: BudgetSnapshot, now: float, wall: datetime) -> bool:
         """Take a snapshot in; False if this one or a newer one is known, or it never refuses a call."""
@@ -44,28 +47,23 @@ class Accounts:
         self.end(snapshot.budget)
         account = Account(snapshot, self._processes, now, wall)
         self._by_name[snapshot.budget] = account
-        self._row(account).append(account)
+        self._index()
         return True
 
     def end(self, budget: str) -> None:
         """The budget is no more. Calls under way are settled with it all the same."""
-        account = self._by_name.pop(budget, None)
-        if account is not None:
-            self._row(account).remove(account)
+        if self._by_name.pop(budget, None) is not None:
+            self._index()
 
     def about(self, call: Call, model: str) -> list[Account]:
         """Budgets that a call counts towards if it is made with `model`, the narrowest scope first."""
         found: list[Account] = []
-        tables = self._tables
-        for kind in NARROWEST_FIRST:
-            table = tables.get(kind)
-            if table and (value := getattr(call, kind)) in table:
-                found += table[value]
-        if (table := tables.get("model")) and model in table:
-            found += table[model]
-        if table := tables.get("organisation"):
-            for accounts in table.values():
-                found += accounts
+        for kind, table in self._active:
+            row = table.get(getattr(call, kind))
+            if row is not None:
+                found += row
+        found += self._models.get(model, ())
+        found += self._organisation
         return found
 
     def of(self, budget: str) -> Account | None:
@@ -75,7 +73,13 @@ class Accounts:
     def __len__(self) -> int:
         return len(self._by_name)
 
-    def _row(self, account: Account) -> list[Account]:
-        scope = account.snapshot.scope
-        value = None if scope.kind == "organisation" else scope.value
-        return self._tables.setdefault(scope.kind, {}).setdefault(value, [])
+    def _index(self) -> None:
+        """Anew from all: budgets come and go seldom, and calls are many."""
+        tables: dict[BudgetScopeKind, dict[str | None, list[Account]]] = {}
+        for account in self._by_name.values():
+            scope = account.snapshot.scope
+            value = scope.value if scope.kind != "organisation" else None
+            tables.setdefault(scope.kind, {}).setdefault(value, []).append(account)
+        self._organisation = tables.pop("organisation", {}).get(None, [])
+        self._models = tables.pop("model", {})
+        self._active = [(kind, tables[kind]) for kind in NARROWEST_FIRST if kind in tables]

@@ -10,19 +10,21 @@ class Bucket:
     the bucket: otherwise each renewal would be a burst.
     """
 
-    __slots__ = ("_at", "_rate", "_tokens")
+    __slots__ = ("_at", "_most", "_rate", "_tokens")
 
     def __init__(self, rate: float, now: float) -> None:
         """`rate`: calls a second, above 0. `now`: seconds of a monotonic clock."""
         self._rate = rate
-        self._tokens = max(rate, 1.0)
+        self._most = max(rate, 1.0)
+        self._tokens = self._most
         self._at = now
 
     def change(self, rate: float, now: float) -> None:
         """Fill at another rate from now on; what is owed is owed still."""
         self._fill(now)
         self._rate = rate
-        self._tokens = min(self._tokens, max(rate, 1.0))
+        self._most = max(rate, 1.0)
+        self._tokens = min(self._tokens, self._most)
 
     def wait_s(self, now: float) -> float:
         """Seconds that a call made now would have to wait. Takes nothing."""
@@ -35,5 +37,6 @@ class Bucket:
 
     def _fill(self, now: float) -> None:
         if now > self._at:
-            self._tokens = min(max(self._rate, 1.0), self._tokens + (now - self._at) * self._rate)
+            tokens = self._tokens + (now - self._at) * self._rate
+            self._tokens = tokens if tokens < self._most else self._most
             self._at = now

@@ -132,10 +132,10 @@ class Gate:
         """Whether the feed has not been heard of for too long."""
         return self._monotonic() >= self._stale_at
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> Counter[str]:
         """How often each thing has happened, for metrics: actions, `command_*`, `stale`, `dry_run`, `given_up`."""
         with self._lock:
-            return dict(self._counts)
+            return Counter(self._counts)
 
     def in_force(self) -> dict[str, InForce]:
         """Commands that hold, by scope key."""
@@ -164,9 +164,10 @@ class Gate:
         if self._throttles or self._accounts:
             weighing = Weighing(call, self._traces, self._policy.max_delay_s, now)
             slowed: list[Bucket] = []
-            if not free and self._throttles:
+            if not free:
                 slowed = weighing.weigh(self._throttles)
-                self._counts["dry_run"] += weighing.would
+                if weighing.would:
+                    self._counts["dry_run"] += weighing.would
             if weighing.rejection is not None:
                 return Decision(rejection=weighing.rejection)
             held = self._hold(call, weighing.model, now, free=free, alone=stale)
@@ -186,21 +187,19 @@ class Gate:
         accounts = self._accounts.about(call, model)
         if not accounts:
             return None
-        self._give_up(now)
+        if self._reserved:
+            self._give_up(now)
         amounts = []
+        reserves = False
         for account in accounts:
-            account.turn(now)
             amount = account.to_hold(call.estimate_nanos, call.estimate_tokens)
             amounts.append(amount)
-            if free or account.protects(call.workflow):
-                continue
-            if now >= account.valid_until:
-                if account.snapshot.fail == "closed":
-                    return _unknown(account)
-            elif not account.admits(amount, alone=alone):
-                return _exhausted(account)
+            if amount:
+                reserves = True
+            if not account.admits(amount, now, alone) and not free and not account.protects(call.workflow):
+                return _unknown(account) if now >= account.valid_until else _exhausted(account)
         ticket = Ticket(accounts, amounts, now + self._policy.reservation_s)
-        if any(amounts):
+        if reserves:
             for account, amount in zip(accounts, amounts, strict=True):
                 account.held += amount
             self._reserved[ticket] = None

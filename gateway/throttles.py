@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args
 
 from gateway.bucket import Bucket
 from gateway.call import Call
@@ -110,7 +110,10 @@ class Throttles:
     def __init__(self, policy: GatePolicy) -> None:
         self._policy = policy
         self._held: dict[str, Held] = {}
-        self._tables: dict[ScopeKind, dict[str, list[Held]]] = {}
+        self._tables: dict[ScopeKind, dict[str, list[Held]]] = {kind: {} for kind in get_args(ScopeKind)}
+        self._models = self._tables["model"]
+        self._active: list[tuple[str, dict[str, list[Held]]]] = []
+        """Fields of a call that any command is about, narrowest first, and the commands by its value."""
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._next_expiry = float("inf")
 
@@ -144,29 +147,20 @@ class Throttles:
     def about(self, call: Call, now: float) -> list[Held]:
         """Commands about a call, whatever its model, the narrowest scope first."""
         found: list[Held] = []
-        if not self._held:
-            return found
-        tables = self._tables
-        for kind, field in NARROWEST_FIRST:
-            table = tables.get(kind)
-            if table and (value := getattr(call, field)) in table:
-                found += [
-                    held
-                    for held in table[value]
-                    if held.until > now and (held.workflow is None or held.workflow == call.workflow)
-                ]
+        for field, table in self._active:
+            row = table.get(getattr(call, field))
+            if row is not None:
+                for held in row:
+                    if held.until > now and (held.workflow is None or held.workflow == call.workflow):
+                        found.append(held)
         return found
 
     def about_model(self, model: str, workflow: str, now: float) -> list[Held]:
         """Commands about a model."""
-        table = self._tables.get("model")
-        if not table or model not in table:
+        row = self._models.get(model)
+        if row is None:
             return []
-        return [
-            held
-            for held in table[model]
-            if held.until > now and (held.workflow is None or held.workflow == workflow)
-        ]
+        return [h for h in row if h.until > now and (h.workflow is None or h.workflow == workflow)]
 
     def expire(self, now: float) -> list[Held]:
         """Drop what has expired, and return it."""
@@ -198,10 +192,14 @@ class Throttles:
                 bucket.change(rate, now)
         held = Held(command, until, bucket)
         self._held[held.key] = held
-        row = self._tables.setdefault(command.scope.kind, {}).setdefault(command.scope.value, [])
+        row = self._tables[command.scope.kind].setdefault(command.scope.value, [])
         # Within one value the scope that names a workflow is the narrower.
         row.insert(0 if held.workflow is not None else len(row), held)
         self._next_expiry = min(self._next_expiry, until)
+        self._index()
+
+    def _index(self) -> None:
+        self._active = [(field, table) for kind, field in NARROWEST_FIRST if (table := self._tables[kind])]
 
     def _drop(self, key: str) -> Held | None:
         held = self._held.pop(key, None)
@@ -211,6 +209,7 @@ class Throttles:
             table[scope.value].remove(held)
             if not table[scope.value]:
                 del table[scope.value]
+                self._index()
         return held
 
     def _remember(self, key: str, known: _Known) -> None:

@@ -85,19 +85,21 @@ class Weighing:
     def _add(self, held: Held, slowed: list[Bucket], *, may_change_model: bool) -> None:
         done, enforced = held.done, held.enforced
         changes = True
-        if (rejection := self._rejection(held)) is not None:
+        delay = held.bucket.wait_s(self._now) if held.bucket is not None else 0.0
+        rejection = self._rejection(held, delay)
+        if rejection is not None:
             done.rejected += 1
             if enforced:
                 self.rejection = rejection
         elif held.bucket is not None:
-            delay = held.bucket.wait_s(self._now)
             changes = delay > 0
             done.delayed += changes
-            if enforced:
-                self.delay_s = max(self.delay_s, delay)
-                slowed.append(held.bucket)
-            else:
+            if not enforced:
                 held.bucket.take()
+            else:
+                slowed.append(held.bucket)
+                if delay > self.delay_s:
+                    self.delay_s = delay
         elif held.fallback is not None:
             changes = may_change_model and held.fallback != self.model
             done.downgraded += changes
@@ -110,10 +112,10 @@ class Weighing:
                 self.tokens = held.most_tokens
         self.would += changes and not enforced
 
-    def _rejection(self, held: Held) -> Rejection | None:
+    def _rejection(self, held: Held, delay: float) -> Rejection | None:
         if held.rejection is not None:
             return held.rejection
-        if held.bucket is not None and held.bucket.wait_s(self._now) > self._max_delay_s:
+        if delay > self._max_delay_s:
             return held.reject("slowed", f"{held.key} is slowed, and too many of its calls wait already")
         trace_id = self._call.trace_id
         if held.most_calls is not None and trace_id is not None:
