@@ -10,8 +10,8 @@ Does not work well for spend that comes in a few bursts: what has no usual has n
 Shares of a forecast are floats, for it is an opinion; what was spent is an integer, and only added to.
 
 How it is meant to be called: `note(usual, at, spent, planned)` beside each `count` of the ledger, and
-`outlook(usual, window, now, spent, planned)` before `look`: once a minute will do. It costs less than a millisecond for
-a month. `Usual` is plain data (MessagePack, under 5 kB) that is kept beside the ledger.
+`outlook(usual, window, now, spent, planned)` before `look`: once a minute will do. It costs less than a millisecond
+for a month. `Usual` is plain data (MessagePack, under 5 kB) that is kept beside the ledger.
 """
 
 from __future__ import annotations
