@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from schemas.money import usd
-from schemas.rollups import BUCKET_SECONDS, Tick
+from schemas.rollups import BUCKET_SECONDS, Rollup, Tick
 from service.commands.control_files import read_files
 from service.commands.lines import UNREADABLE, Source
 from service.detect.desk import Desk
@@ -119,16 +119,21 @@ class Replay:
         effects = Effects()
         for told in batch.in_time():
             record = told if isinstance(told, Tick) else told.rollup()
-            applied = self._desk.apply(record, self._offset, 0.0, self.book)
-            self._offset += 1
-            self.states.update(applied.changed)
-            effects.alerts += applied.effects.alerts
-            effects.throttles += applied.effects.throttles
+            told_of = self.judge(record)
+            effects.alerts += told_of.alerts
+            effects.throttles += told_of.throttles
         for alert in effects.alerts:
             tally.alerts[f"{alert.severity}/{alert.kind}/{alert.status}"] += 1
         for command in effects.throttles:
             tally.throttles[f"{command.action.action}/{command.mode}"] += 1
         return effects
+
+    def judge(self, record: Rollup | Tick) -> Effects:
+        """Apply what ingest has made of the lines: each record once, in order."""
+        applied = self._desk.apply(record, self._offset, 0.0, self.book)
+        self._offset += 1
+        self.states.update(applied.changed)
+        return applied.effects
 
     def summary(self) -> dict[str, Any]:
         """Totals as plain data, in a fixed order."""

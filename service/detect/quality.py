@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, Literal
 
 import msgspec
@@ -119,7 +118,7 @@ class Finding:
 
     @property
     def share(self) -> float:
-        return self.count / max(self.of, self.count, 1)
+        return _share(self.count, self.of)
 
 
 def calls_by(rollup: Rollup, dimension: Dimension) -> dict[str, int]:
@@ -131,19 +130,23 @@ def findings(older: Quality, newer: Quality, config: WorkflowConfig) -> list[Fin
     """What is worth telling of two generations: prices first, then by how many calls."""
     if not config.data_quality_share:
         return []
-    found = [f for f in _faults(older, newer) if _speaks(f, config)]
-    if not any(f.complaint == "unpriced" for f in found):
+    calls, twice = older.calls + newer.calls, older.duplicates + newer.duplicates
+    late, unpriced = older.late + newer.late, older.unpriced_calls + newer.unpriced_calls
+    found = [
+        _finding(parts)
+        for parts in _faults(older, newer)
+        if _matter(sum([p.calls for p in parts]), sum([p.of for p in parts]), config)
+    ]
+    if _matter(unpriced, calls, config) and not any(f.complaint == "unpriced" for f in found):
         # Many models with few calls each: none of them speaks alone.
-        found += [f for f in [_unpriced(older, newer)] if _speaks(f, config)]
+        found.append(_unpriced(older, newer))
     found.sort(key=lambda f: (-f.count, f.complaint, f.name))
     begin = older.since if older.calls or older.duplicates else newer.since
-    calls, twice = older.calls + newer.calls, older.duplicates + newer.duplicates
-    late = older.late + newer.late
-    others = [
-        Finding("duplicates", "", twice, calls + twice, begin),
-        Finding("late", "", late, calls, begin),
-    ]
-    return found + [f for f in others if _speaks(f, config)]
+    if _matter(twice, calls + twice, config):
+        found.append(Finding("duplicates", "", twice, calls + twice, begin))
+    if _matter(late, calls, config):
+        found.append(Finding("late", "", late, calls, begin))
+    return found
 
 
 def quality_signal(
@@ -222,13 +225,14 @@ def _says(finding: Finding) -> str:
             )
 
 
-def _faults(older: Quality, newer: Quality) -> Iterable[Finding]:
+def _faults(older: Quality, newer: Quality) -> Iterable[list[Fault]]:
+    """Each fault of two generations: of both, or of the one that has it."""
     before = {fault.key: fault for fault in older.faults}
     for fault in newer.faults:
-        parts = [p for p in (before.pop(fault.key, None), fault) if p is not None]
-        yield _finding(parts)
+        earlier = before.pop(fault.key, None)
+        yield [fault] if earlier is None else [earlier, fault]
     for fault in before.values():
-        yield _finding([fault])
+        yield [fault]
 
 
 def _finding(parts: list[Fault]) -> Finding:
@@ -247,7 +251,8 @@ def _finding(parts: list[Fault]) -> Finding:
 
 
 def _unpriced(older: Quality, newer: Quality) -> Finding:
-    named = max((f for f in _faults(older, newer) if f.complaint == "unpriced"), key=_rank, default=None)
+    several = [_finding(parts) for parts in _faults(older, newer) if parts[0].kind == "unpriced"]
+    named = max(several, key=_rank, default=None)
     return Finding(
         "unpriced",
         f"{named.name} and others" if named else "",
@@ -262,9 +267,13 @@ def _rank(finding: Finding) -> tuple[int, str]:
     return finding.count, finding.name
 
 
-def _speaks(finding: Finding, config: WorkflowConfig) -> bool:
-    enough = finding.count >= config.data_quality_min_calls
-    return enough and finding.share >= config.data_quality_share
+def _matter(count: int, of: int, config: WorkflowConfig) -> bool:
+    """Whether so many are worth telling of. Asked with every rollup, and the answer is mostly no."""
+    return count >= config.data_quality_min_calls and _share(count, of) >= config.data_quality_share
+
+
+def _share(count: int, of: int) -> float:
+    return count / max(of, count, 1)
 
 
 def _has(rollup: Rollup, faulty: set[FaultKey], finding: Finding) -> bool:
@@ -294,4 +303,5 @@ def _many(count: int) -> str:
 
 
 def _clock(epoch: float) -> str:
-    return datetime.fromtimestamp(epoch, UTC).strftime("%H:%M")
+    minutes = int(epoch // 60)
+    return f"{minutes // 60 % 24:02d}:{minutes % 60:02d}"

@@ -19,6 +19,8 @@ _FULL: Final = 0.75
 """Mean share of its slots that a bucket uses at capacity. At this 2 % of the ids find theirs full and spill."""
 _SPILL: Final = 0.05
 _SMALLEST: Final = 64
+_FEW: Final = 24
+"""So many are added sooner one by one than by numpy, whose dozen calls take long for any number."""
 
 _Hashes = npt.NDArray[np.uint64]
 _Flags = npt.NDArray[np.bool_]
@@ -95,13 +97,14 @@ class SeenIds:
         seen = known.copy()
         for _, older in list(self._generations)[:-1]:
             seen |= older.has(hashes)
+        if len(set(hashes.tolist())) == len(hashes):
+            newest.add(hashes[~known])
+            return seen
         fresh, firsts = np.unique(hashes, return_index=True)
-        if len(fresh) != len(hashes):
-            again = np.ones(len(hashes), np.bool_)
-            again[firsts] = False
-            seen |= again
+        again = np.ones(len(hashes), np.bool_)
+        again[firsts] = False
         newest.add(fresh[~known[firsts]])
-        return seen
+        return seen | again
 
 
 def _flags(found: _Flags) -> list[bool]:
@@ -143,6 +146,9 @@ class _Hashed:
         if not len(hashes):
             return
         bucket = self._bucket(hashes)
+        if len(hashes) <= _FEW:
+            self._add_few(hashes, bucket)
+            return
         order = np.argsort(bucket, kind="stable")
         bucket, hashes = bucket[order], hashes[order]
         # Several may fall into one bucket: each takes the slot after its neighbour's.
@@ -153,6 +159,21 @@ class _Hashed:
         self._slots[bucket[fits], slot[fits]] = hashes[fits]
         self._used[bucket[first]] = np.minimum(self._used[bucket[first]] + count, _SLOTS)
         if not fits.all():
-            if self._spilled is None:
-                self._spilled = _Hashed(int(self._capacity * _SPILL))
-            self._spilled.add(hashes[~fits])
+            self._spill(hashes[~fits])
+
+    def _add_few(self, hashes: _Hashes, bucket: npt.NDArray[np.intp]) -> None:
+        full = []
+        for i, at in enumerate(bucket.tolist()):
+            used = int(self._used[at])
+            if used < _SLOTS:
+                self._slots[at, used] = hashes[i]
+                self._used[at] = used + 1
+            else:
+                full.append(i)
+        if full:
+            self._spill(hashes[full])
+
+    def _spill(self, hashes: _Hashes) -> None:
+        if self._spilled is None:
+            self._spilled = _Hashed(int(self._capacity * _SPILL))
+        self._spilled.add(hashes)

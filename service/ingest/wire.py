@@ -34,6 +34,8 @@ from service.ingest.spelt import FIELDS, spelt
 _STRETCH: Final = 128
 """Records whose keys are counted together. One odd record among them has each looked at by itself."""
 
+_LITTLE: Final = 4_096
+"""Bytes that are counted in sooner than numpy begins."""
 _QUOTE: Final = np.uint8(ord('"'))
 _COLON: Final = np.uint8(ord(":"))
 _FIELDS: Final[int] = FIELDS
@@ -118,7 +120,9 @@ def _plain(values: Sequence[bytes], keys: int) -> bool:
 
 
 def _ends_of_keys(data: bytes) -> int:
-    """`data.count(b'":')` in a quarter of the time."""
+    """`data.count(b'":')` in a quarter of the time, where there is enough of it."""
+    if len(data) < _LITTLE:
+        return data.count(b'":')
     codes = np.frombuffer(data, np.uint8)
     return int(np.count_nonzero((codes[:-1] == _QUOTE) & (codes[1:] == _COLON)))
 
