@@ -15,7 +15,7 @@ _MOST: Final = 0.999
 """Share of the spend that can be excess: of nothing at all there would be no usual division to compare with."""
 _AS_GOOD: Final = 0.9
 """Share of the most surprising dimension's surprise from which on another says the same."""
-_PLAINEST: Final = ("customer", "api_key", "feature", "model", "provider")
+_PLAINEST: Final = ("workflow", "customer", "api_key", "feature", "model", "provider")
 """Which to name first where several say the same: the one that people know."""
 
 

@@ -50,6 +50,7 @@ _WHOSE: Final = {
     "feature": ("in feature", "in features"),
     "model": ("on model", "on models"),
     "provider": ("at provider", "at providers"),
+    "workflow": ("in workflow", "in workflows"),
 }
 
 
@@ -98,11 +99,17 @@ def sentence(incident: Incident, account: Account, evidence: Evidence) -> str:
         return _over(incident, account, workflow, since)
     head = f"{workflow} is spending {per_hour(account.rate)}{_against(account)}"
     if incident.family == "volume":
-        return f"{head}, with {_traffic(account)} since {since}{_crowd(account)}."
+        ends = f"{dollars(account.today)} today (UTC) if this goes on"
+        if incident.note:
+            spent = f"{dollars(account.cost)} of it spent; {ends}"
+            return f"{head}, with {_traffic(account)} since {since}: {incident.note}, {spent}."
+        return f"{head}, with {_traffic(account)} since {since}, {ends}{_crowd(account)}."
     if incident.kind in ("budget_pace", "budget_exhausted"):
         why = (incident.note or _PLAIN[incident.kind]).rstrip(".")
         ends = f"{dollars(account.today)} today and {dollars(account.month)} this month (UTC)"
         return f"{head}: {why}; {ends} if this goes on."
+    if incident.family == "launch":
+        return f"{head}: {incident.note}, since {since}; {dollars(account.today)} today (UTC) if this goes on."
     over = f"{dollars(account.excess)} over so far" if account.excess > 0 else "nothing over the usual so far"
     return f"{head}: {_why(incident, account)} since {since}{_where(incident, evidence)}; {over}."
 
@@ -112,6 +119,8 @@ def _over(incident: Incident, account: Account, workflow: str, since: str) -> st
     told = _changes(incident, account.drivers) if incident.family != "volume" else ""
     whose = _whose(incident)
     because = f": {told}{whose}" if told else ""
+    if incident.family == "volume" and incident.note:
+        because = f": {incident.note}"
     kind = incident.kind.replace("_", " ")
     return f"{workflow}: {kind} since {since} is over; it spent {dollars(account.cost)}{more}{because}."
 
@@ -132,6 +141,8 @@ def _why(incident: Incident, account: Account) -> str:
         if one is not None:
             noun = "customer" if what == "customer" else "key"
             return f"new {noun} {name(one[1])} makes {percent(one[4])} of the spend"
+    if incident.group == "announced_cost":  # against what was announced, which no driver knows
+        return incident.note
     told = _changes(incident, account.drivers)
     if incident.kind == "cache_collapse" and told:
         return f"{_PLAIN['cache_collapse']}, {told}"

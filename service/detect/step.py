@@ -14,6 +14,7 @@ from service.detect.judge import late_signals, signals, tune, window_of
 from service.detect.merge import end_idle_traces, merge
 from service.detect.quality import quality_signal
 from service.detect.report import report
+from service.detect.scoped import scoped
 from service.detect.state import WorkflowState
 from service.detect.traces import TRACE_IDLE_S
 from service.rules.config import ConfigBook, WorkflowConfig
@@ -78,12 +79,15 @@ def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Eff
         refuted: set[Family] = set()
         if not judged:
             found, cost = [], 0
+            refuted.add("cost")
         elif bucket is None or bucket.closed:
             found, cost = late_signals(state, record, config), record.cost_nanos - record.charge_nanos
         else:
             (found, as_usual), cost = signals(state, window_of(state, bucket), config), bucket.cost
             if as_usual:
                 refuted.add("cost")
+        if scope is not None:
+            found = scoped(state, found)
         if scope is None:  # whose data it is, its workflow says
             doubt, believed = quality_signal(state.older_quality, state.quality, record, state.now, config)
             if doubt is not None:

@@ -10,7 +10,8 @@ import msgspec
 HALF_LIFE_S: Final = 86_400.0
 KEPT: Final = 16
 """Values per dimension."""
-DIMENSIONS: Final = ("model", "customer", "api_key", "feature", "provider")
+DIMENSIONS: Final = ("model", "customer", "api_key", "feature", "provider", "workflow")
+"""`workflow` in scopes alone, of which there are few: a workflow's own state has none of it."""
 _KNOWN_SPANS: Final = 3
 _FORGOTTEN: Final = 1e-6
 """Share of the spend below which a value is not kept."""

@@ -150,10 +150,16 @@ def matches(match: Match, alert: Alert) -> bool:
 
 
 def _matches(rule: Rule, alert: Alert) -> bool:
+    # What a scope does, its workflows do, and their own alerts stop it as narrowly as can be: the scope as a whole
+    # is stopped by a rule that is for scopes of its kind, and by no other.
+    if alert.scope is not None and rule.scope != alert.scope.kind:
+        return False
     return matches(rule.match, alert) and alert.excess_nanos >= nanos(rule.min_excess_usd)
 
 
 def _scopes(rule: Rule, alert: Alert, traces_to_blame: bool) -> list[Scope]:
+    if alert.scope is not None and rule.scope != "narrowest":
+        return [Scope(kind=rule.scope, value=alert.scope.value)]
     workflow = Scope(kind="workflow", value=alert.workflow)
     traces = [
         Scope(kind="trace", value=trace.trace_id, workflow=alert.workflow)
