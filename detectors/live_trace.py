@@ -13,6 +13,7 @@ from scipy.special import stdtrit
 from detectors.decay import LN2, DecayedSums, FadingMoments
 from detectors.lmdi import decompose
 from detectors.protocol import Contribution, Score, Trace, Window
+from detectors.tail import Tail
 
 _MEMORY: Final = 2_000.0
 _MIN_SIGMA: Final = 0.35
@@ -26,6 +27,11 @@ _MOST_FREEDOM: Final = 200.0
 """Degrees of freedom per trace, and at most: traces are alike, and have heavier tails than a log-normal."""
 _MANY_CALLS: Final = 8
 """Fewer are no loop, however rare they are."""
+_PEAKS: Final = 32
+_KNOWN_TRACES: Final = 300.0
+"""Finished traces from which on the tail of their calls is extrapolated, instead of a log-normal's."""
+_RECENT_SHARE: Final = 0.5
+"""Of the present spend half as many seconds are asked for as of the usual one."""
 _DEAR: Final = 2.0
 _RECENT_HALF_LIFE: Final = 600.0
 _USUAL_HALF_LIFE: Final = 86_400.0
@@ -47,32 +53,36 @@ class LiveTraceParams:
 
 
 class LiveTrace:
-    """Running cost and calls of each open trace against log-normals fitted to the workflow's finished traces.
+    """Running cost and calls of each open trace against what is known of the workflow's finished traces.
 
     A trace speaks when so few finished traces would cost (or call) as much that at the present pace of traces
     there would be `page_budget` false ones a month (at most `quantile` of traces in any case), when it has cost a
-    minimum, and when the culprits together are worth some minutes of the workflow's spend, usual or present,
-    whichever is more: what is much in the quiet is little in a launch. With few finished traces known, variances
-    are shrunk to a pooled prior and the quantile is Student's. Nothing waits for a window to close: the judgement
-    is as fresh as the last call. Before `warm_traces` finished traces only an absolute amount speaks.
+    minimum, and when the culprits together are worth some minutes of the workflow's spend, the usual one and that
+    of the others now: what is much in the quiet is little in a launch. Cost is taken for log-normal; so are
+    calls while few traces are known, and then their tail is a generalised Pareto law, for what ends soon after
+    its largest samples is not what a log-normal of the same spread would reach. With few finished traces known,
+    variances are shrunk to a pooled prior and the quantile is Student's. Nothing waits for a window to close: the
+    judgement is as fresh as the last call. Before `warm_traces` finished traces only an absolute amount speaks.
 
     Does not work well when calls carry no trace id, when traces stay open for days (sessions used as traces),
     and when cost per trace is heavier-tailed than log-normal: then the page budget is spent here.
 
-    Cost: about 2 us per live trace and window, 0.1 kB of state.
+    Cost: about 2 us per live trace and window, 0.6 kB of state.
 
     References
     ----------
-    Galton (1879) for the log-normal; Student (1908) for what a short history allows to say.
+    Galton (1879) for the log-normal; Student (1908) for what a short history allows to say; `tail` for the law
+    of the largest.
     """
 
     name: ClassVar[str] = "live_trace"
-    format: ClassVar[int] = 2
+    format: ClassVar[int] = 3
 
     def __init__(self, params: LiveTraceParams | None = None) -> None:
         self.params = params or LiveTraceParams()
         self._cost = FadingMoments()
         self._calls = FadingMoments()
+        self._most_calls = Tail(_PEAKS, _MEMORY)
         self._recent = DecayedSums(_RECENT_HALF_LIFE, 2)
         self._usual = DecayedSums(_USUAL_HALF_LIFE, 1)
 
@@ -86,27 +96,28 @@ class LiveTrace:
         for trace in window.finished:
             self._cost.add(_log(trace.cost_nanos), _MEMORY, clip=3.0, floor=_MIN_SIGMA, warm=20.0)
             self._calls.add(_log(trace.calls), _MEMORY, clip=3.0, floor=_MIN_SIGMA, warm=20.0)
+            self._most_calls.add(float(trace.calls))
 
     def score(self, window: Window) -> Score:
         params = self.params
         warm = self._cost.count >= params.warm_traces
         dearest = max((trace.cost_nanos for trace in window.live), default=0)
-        gate = self._gate(window)
+        gate = self._gate(window, dearest)
         usual = round(math.exp(self._cost.mean + self._cost.variance / 2)) if warm else 0
         best = 0.0
         guilty: list[Trace] = []
         if warm and dearest >= max(params.min_cost_nanos, _DEAR * usual):
-            threshold = self._threshold(window)
-            of_cost, of_calls = _sigma(self._cost, _PRIOR_COST), _sigma(self._calls, _PRIOR_CALLS)
+            chance = self._chance(window)
+            threshold = _quantile(chance, int(self._cost.count + _PRIOR_TRACES))
+            of_cost, reach = _sigma(self._cost, _PRIOR_COST), self._reach_of_calls(chance, threshold)
         for trace in window.live:
             cost = trace.cost_nanos
             if cost < max(params.min_cost_nanos, _DEAR * usual):
                 continue
             if warm:
-                z = (_log(cost) - self._cost.mean) / of_cost
+                value = (_log(cost) - self._cost.mean) / (of_cost * threshold)
                 if trace.calls >= _MANY_CALLS:
-                    z = max(z, (_log(trace.calls) - self._calls.mean) / of_calls)
-                value = z / threshold
+                    value = max(value, (_log(trace.calls) - self._calls.mean) / reach)
             else:
                 value = cost / params.cold_cost_nanos
             best = max(best, value)
@@ -123,22 +134,29 @@ class LiveTrace:
             culprits=tuple(t.trace_id for t in guilty[:_MAX_CULPRITS]),
         )
 
-    def _gate(self, window: Window) -> int:
-        """Dollars that matter now: seconds of the usual spend, or of that of the last ten minutes."""
-        sums, seconds = self._recent.peek(window.end, (0.0, 0.0), window.seconds)
-        recent = sums[0] / max(seconds, _RECENT_HALF_LIFE / LN2)
-        rate = max(window.usual_nanos_per_s, recent)
+    def _gate(self, window: Window, dearest: int) -> int:
+        """Dollars that matter now: seconds of the usual spend, or of what the others spent in the last minutes."""
+        sums, seconds = self._recent.peek(window.end, (float(window.cost_nanos), 0.0), window.seconds)
+        others = max(sums[0] - dearest, 0.0) / max(seconds, _RECENT_HALF_LIFE / LN2)
+        rate = max(window.usual_nanos_per_s, _RECENT_SHARE * others)
         return max(self.params.min_excess_nanos, round(rate * self.params.min_excess_seconds), 1)
 
-    def _threshold(self, window: Window) -> float:
-        """Standard deviations beyond which the page budget lies, at the pace at which traces now come."""
+    def _chance(self, window: Window) -> int:
+        """Share of traces that the page budget allows, at the pace at which traces now come: in decibels."""
         sums, seconds = self._recent.peek(window.end, (0.0, window.begun_traces), window.seconds)
         now = sums[1] / max(seconds, _RECENT_HALF_LIFE / LN2)
         usual = self._usual.sums[0] / self._usual.seconds if self._usual.seconds > 0 else 0.0
         monthly = max(max(now, usual) * _MONTH_S, _LEAST_MONTHLY)
         chance = min(self.params.page_budget / monthly, self.params.quantile)
         # A tenth of a decade is as fine as it matters: so that the quantile can be remembered.
-        return _quantile(round(10.0 * math.log10(max(chance, 1e-12))), int(self._cost.count + _PRIOR_TRACES))
+        return round(10.0 * math.log10(max(chance, 1e-12)))
+
+    def _reach_of_calls(self, chance: int, threshold: float) -> float:
+        """How far (in logs, over the usual) the calls of all traces but that share reach."""
+        if self._most_calls.count < _KNOWN_TRACES:
+            return _sigma(self._calls, _PRIOR_CALLS) * threshold
+        reach = math.log(max(self._most_calls.quantile(_share(chance)), 1.0)) - self._calls.mean
+        return max(reach, _MIN_SIGMA * threshold)
 
     def explain(self, window: Window) -> Sequence[Contribution]:
         """The dearest trace against a usual one: more calls, or dearer calls."""
@@ -154,16 +172,23 @@ class LiveTrace:
         )
 
     def dump(self) -> list[Any]:
-        return [self._cost.dump(), self._calls.dump(), self._recent.dump(), self._usual.dump()]
+        return [
+            self._cost.dump(),
+            self._calls.dump(),
+            self._recent.dump(),
+            self._usual.dump(),
+            self._most_calls.dump(),
+        ]
 
     @classmethod
     def load(cls, plain: Any, params: Any = None) -> Self:
         try:
-            cost, calls, recent, usual = plain
+            cost, calls, recent, usual, most_calls = plain
             loaded = cls(params)
             loaded._cost, loaded._calls = FadingMoments.load(cost), FadingMoments.load(calls)
             loaded._recent = DecayedSums.load(recent, _RECENT_HALF_LIFE, 2)
             loaded._usual = DecayedSums.load(usual, _USUAL_HALF_LIFE, 1)
+            loaded._most_calls = Tail.load(most_calls, _PEAKS, _MEMORY)
         except (TypeError, ValueError) as error:
             raise ValueError(f"not a dump of {cls.name}: {error}") from None
         return loaded
@@ -188,4 +213,8 @@ def _sigma(of: FadingMoments, prior: float) -> float:
 
 @lru_cache(maxsize=4_096)
 def _quantile(decibels: int, freedom: int) -> float:
-    return -float(stdtrit(min(max(_FREEDOM * freedom, 3.0), _MOST_FREEDOM), 10.0 ** (decibels / 10.0)))
+    return -float(stdtrit(min(max(_FREEDOM * freedom, 3.0), _MOST_FREEDOM), _share(decibels)))
+
+
+def _share(decibels: int) -> float:
+    return math.pow(10.0, decibels / 10.0)

@@ -14,7 +14,7 @@ from detectors.ratios import FACTORS
 
 _STRAY: Final[tuple[float, ...]] = (0.15, 0.3, 0.3, 0.12, 0.04, 0.4, 0.06)
 """Prior standard deviation of each log ratio over hours, pooled over workflows of recorded traffic."""
-_LEAST_STRAY: Final[tuple[float, ...]] = (0.08, 0.08, 0.08, 0.05, 0.02, 0.08, 0.03)
+_LEAST_STRAY: Final[tuple[float, ...]] = (0.08, 0.08, 0.08, 0.05, 0.01, 0.08, 0.01)
 _PER_TRACE: Final[tuple[float, ...]] = (0.6, 0.5, 0.5, 0.3, 0.02, 1.2, 0.05)
 """Prior variance of the log ratio of a single trace."""
 _PRIOR_BLOCKS: Final = 5.0

@@ -47,6 +47,9 @@ _MOST_TRACES: Final = 5_000.0
 _STILL: Final = 0.5
 """Share (of logs) of what a scale sees that every shorter one must still show, within its own noise."""
 _DOUBT: Final = 1.0
+_SLOW_FROM: Final = 4
+_SLOW_GATE: Final = 20
+"""What only shows over hours is no hurry: it must have cost so many times more."""
 _OF_TRACES: Final[tuple[int, ...]] = (CALLS, COST)
 """Ratios whose denominator is traces; the others' is calls."""
 _BY_LOOKS: Final[tuple[int, ...]] = (INPUT, OUTPUT, MIX, PRICE, CACHE)
@@ -63,7 +66,7 @@ class UnitCostParams:
 
     page_budget: float = 0.25
     min_excess_nanos: int = 500_000_000
-    min_excess_seconds: float = 420.0
+    min_excess_seconds: float = 120.0
     warm_windows: float = 15.0
 
 
@@ -76,8 +79,8 @@ class UnitCost:
     exceed is Student's quantile for the page budget, with as many degrees of freedom as stretches of that length
     were seen, so that little history asks for much evidence. It speaks only if, beyond that, the excess
     X = sum of C (1 - e^-(x - s/2)) over hours exceeds a floor in dollars and some minutes of the spend, the usual
-    one and what the present traces usually cost; and only while every shorter scale still shows half of it, as far
-    as that one can tell.
+    one and what the present traces usually cost (twenty times that where only the scales of hours show it); and
+    only while every shorter scale still shows half of it, as far as that one can tell.
 
     Does not work well when a workflow mixes tenants with very different calls (their mix moves the ratios; a then
     grows until only large changes speak), in the first quarter of an hour of activity, and for changes within the
@@ -143,6 +146,7 @@ class UnitCost:
         values = self._values(window)
         noise, budget, since_begin = self._noise, self.params.page_budget, 1.0 / self._traces
         best, factor, rate = 0.0, -1, 0.0
+        slow = False
         over: tuple[float, ...] = ()
         least = [math.inf] * len(FACTORS)
         for h in range(len(SCALES)):
@@ -162,7 +166,10 @@ class UnitCost:
                     )
                     value = x / (math.sqrt(spread) * threshold)
                     if value > best:
-                        best, factor = value, f
+                        if h < _SLOW_FROM or best < 1.0 or slow:
+                            # What a short scale tells is not left to the gate of a long one.
+                            factor, slow = f, h >= _SLOW_FROM
+                        best = value
                 least[f] = min(least[f], x + _DOUBT * math.sqrt(sampling))
         if factor < 0:
             return Score(0.0, 1.0, gate_nanos=gate)
@@ -175,7 +182,7 @@ class UnitCost:
             threshold=1.0,
             usual_nanos=max(0, window.cost_nanos - round(max(over[factor], 0.0))),
             excess_nanos=max(0, round(excess[factor])),
-            gate_nanos=max(gate, now),
+            gate_nanos=max(gate, now) * (_SLOW_GATE if slow else 1),
             factor=FACTORS[factor],
             since=window.start if since is None else since,
         )

@@ -31,9 +31,9 @@ _CREEP_S: Final = 21_600.0
 """What took this long until it was seen came slowly."""
 _RECENT_S: Final = 180.0
 _LIVE_SHARE_OF_BUDGET: Final = 0.25
-_NEWCOMER_SHARE_OF_MINUTES: Final = 0.15
-_LIVE_SHARE_OF_MINUTES: Final = 0.2
-"""A single trace needs a fifth of the minutes of usual spend that a change of the whole workflow needs."""
+_NEWCOMER_SHARE_OF_MINUTES: Final = 0.5
+_LIVE_SHARE_OF_MINUTES: Final = 0.7
+"""Shares of the minutes of usual spend that a change of the whole workflow needs."""
 _KNOWN_WINDOWS: Final = 60.0
 _CALM: Final = 0.6
 """A launch is called one only while unit cost stays below this share of its own threshold."""

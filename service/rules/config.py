@@ -39,7 +39,7 @@ class WorkflowConfig:
 
     enabled: bool = True
     min_excess_usd: Decimal = Decimal("0.5")
-    min_excess_minutes: float = 7.0
+    min_excess_minutes: float = 2.0
     page_budget: float = 0.25
     trace_quantile: float = 1e-4
     trace_min_usd: Decimal = Decimal("0.25")
