@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -32,6 +34,7 @@ from service.kafka.embedded.broker import choose
 from tests.support.broker import create_topics, read_all
 
 Figures = dict[str, float]
+ROOT: Final = Path(__file__).parents[1]
 _COMMANDS: Final = 1_000
 _PLENTY: Final = 10**15
 
@@ -41,6 +44,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--decisions", type=int, default=100_000)
+    parser.add_argument(
+        "--litellm",
+        metavar="PYTHON",
+        help="an interpreter with litellm[proxy]: measure its budget check beside (700 MB, so it is not installed here)",
+    )
     parser.add_argument("--rate", type=float, default=2_000.0, help="events a second")
     options = parser.parse_args()
     with choose() as broker, tempfile.TemporaryDirectory(prefix="tidegate-bench-") as folder:
@@ -62,13 +70,26 @@ def main() -> int:
             "drained_s": round(drained_s, 2),
             "decide_us": {
                 "nothing in force": _decide(Gate("bench"), options.decisions),
+                "one budget that reserves": _decide(_budgeted(Gate("bench"), 1), options.decisions),
                 "1,000 commands, 4 about the call": _decide(_commanded(), options.decisions),
-                "… and 2 budgets that reserve": _decide(_budgeted(_commanded()), options.decisions),
+                "… and 2 budgets that reserve": _decide(_budgeted(_commanded(), 2), options.decisions),
             },
-            "litellm": "not measured here: see docs/gateway.md",
+            "litellm_check_us": _litellm(options.litellm, options.decisions),
         }
     sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
     return 0 if delivered and arrived == 2 * options.events else 1
+
+
+def _litellm(python: str | None, count: int) -> object:
+    if python is None:
+        return "not measured: give --litellm PYTHON"
+    command = [python, "-m", "benchmarks.rivals.litellm_budget", str(count)]
+    # Its price list comes with it; it would ask the network for a newer one.
+    environ = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    said = subprocess.run(
+        command, cwd=ROOT, env=environ, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    return json.loads(said.splitlines()[-1])
 
 
 def _publish(publisher: Publisher, count: int, rate: float | None) -> Figures:
@@ -185,8 +206,10 @@ def _commanded() -> Gate:
     return gate
 
 
-def _budgeted(gate: Gate) -> Gate:
-    scopes: list[tuple[BudgetScopeKind, str | None]] = [("workflow", "support"), ("organisation", None)]
+def _budgeted(gate: Gate, count: int) -> Gate:
+    scopes: list[tuple[BudgetScopeKind, str | None]] = [("workflow", "support"), ("organisation", None)][
+        :count
+    ]
     now = datetime.now(UTC)
     for kind, value in scopes:
         gate.take(
