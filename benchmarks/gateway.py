@@ -47,7 +47,7 @@ def main() -> int:
     parser.add_argument(
         "--litellm",
         metavar="PYTHON",
-        help="an interpreter with litellm[proxy]: measure its budget check beside (700 MB, so it is not installed here)",
+        help="an interpreter with litellm[proxy] (700 MB): measure its budget check beside",
     )
     parser.add_argument("--rate", type=float, default=2_000.0, help="events a second")
     options = parser.parse_args()
@@ -207,11 +207,9 @@ def _commanded() -> Gate:
 
 
 def _budgeted(gate: Gate, count: int) -> Gate:
-    scopes: list[tuple[BudgetScopeKind, str | None]] = [("workflow", "support"), ("organisation", None)][
-        :count
-    ]
+    scopes: list[tuple[BudgetScopeKind, str | None]] = [("workflow", "support"), ("organisation", None)]
     now = datetime.now(UTC)
-    for kind, value in scopes:
+    for kind, value in scopes[:count]:
         gate.take(
             BudgetSnapshot(
                 budget=kind,
