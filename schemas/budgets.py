@@ -65,15 +65,15 @@ def _known_zone(value: str) -> str:
     return value
 
 
-def exactly_one_amount(cls: type[BaseModel], tokens: int | None, info: ValidationInfo) -> int | None:
-    """For `amount_tokens`, declared after `amount_usd`: one of the two and not both, told at the field's path."""
-    if "amount_usd" in info.data:
-        given = info.data["amount_usd"] is not None
-        if given and tokens is not None:
+def exactly_one_amount(cls: type[BaseModel], dollars: Decimal | None, info: ValidationInfo) -> Decimal | None:
+    """For `amount_usd`, declared after `amount_tokens`: one of the two and not both, told at the field's path."""
+    if "amount_tokens" in info.data:
+        given = info.data["amount_tokens"] is not None
+        if given and dollars is not None:
             raise PydanticCustomError("invalid_value", "give dollars or tokens, not both")
-        if not given and tokens is None:
+        if not given and dollars is None:
             raise PydanticCustomError("missing", "give amount_usd or amount_tokens")
-    return tokens
+    return dollars
 
 
 BudgetUsd = Annotated[
@@ -128,14 +128,14 @@ class BudgetScope(BudgetSpec):
 class Increase(BudgetSpec):
     """More for a while: holds from `starts_at` (absent = at once) until it expires."""
 
-    amount_usd: BudgetUsd | None = None
-    amount_tokens: Whole | None = Field(None, validate_default=True)
+    amount_tokens: Whole | None = None
+    amount_usd: BudgetUsd | None = Field(None, validate_default=True)
     starts_at: Timestamp | None = None
     expires_at: Timestamp
     author: Label
     reason: Label | None = None
 
-    _one_amount = field_validator("amount_tokens")(classmethod(exactly_one_amount))
+    _one_amount = field_validator("amount_usd")(classmethod(exactly_one_amount))
 
     @field_validator("expires_at")
     @classmethod
@@ -149,12 +149,14 @@ class Increase(BudgetSpec):
 class Reserve(BudgetSpec):
     """Hold money back for a call before it is made: then no more than one call per process can overspend."""
 
+    amount_tokens: Whole | None = None
     amount_usd: BudgetUsd | None = Field(
-        None, description="what is held for a call whose cost cannot be told in advance"
+        None,
+        validate_default=True,
+        description="what is held for a call whose cost cannot be told in advance",
     )
-    amount_tokens: Whole | None = Field(None, validate_default=True)
 
-    _one_amount = field_validator("amount_tokens")(classmethod(exactly_one_amount))
+    _one_amount = field_validator("amount_usd")(classmethod(exactly_one_amount))
 
 
 class SnapshotScope(Part):

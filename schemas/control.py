@@ -129,8 +129,10 @@ class Budget(Control):
         1,
         description="the day a month starts (31 = the last one of a shorter month), or a week (1 = Monday)",
     )
-    amount_usd: BudgetUsd | None = Field(None, description="either this or amount_tokens")
-    amount_tokens: Whole | None = Field(None, validate_default=True, description="input + output")
+    amount_tokens: Whole | None = Field(None, description="input + output")
+    amount_usd: BudgetUsd | None = Field(
+        None, validate_default=True, description="either this or amount_tokens"
+    )
     pace_at: Annotated[
         list[Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]], Field(max_length=10)
     ] = Field([0.7, 0.8], description="told when spend reaches this share of the expected pace")
@@ -157,7 +159,7 @@ class Budget(Control):
     )
     message: Message | None = Field(None, description="for whom is refused")
 
-    _one_amount = field_validator("amount_tokens")(classmethod(exactly_one_amount))
+    _one_amount = field_validator("amount_usd")(classmethod(exactly_one_amount))
 
     @field_validator("anchor_day")
     @classmethod

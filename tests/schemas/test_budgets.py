@@ -31,8 +31,8 @@ def budget(**changes: Any) -> Budget:
 
 
 REFUSED: list[tuple[dict[str, Any], Reason, str]] = [
-    ({"amount_usd": ...}, Reason.MISSING_FIELD, "amount_tokens"),
-    ({"amount_tokens": 5}, Reason.INVALID_VALUE, "amount_tokens"),
+    ({"amount_usd": ...}, Reason.MISSING_FIELD, "amount_usd"),
+    ({"amount_tokens": 5}, Reason.INVALID_VALUE, "amount_usd"),
     ({"amount_usd": 0}, Reason.OUT_OF_RANGE, "amount_usd"),
     ({"amount_usd": -1}, Reason.NEGATIVE, "amount_usd"),
     ({"amount_usd": "1000000000.01"}, Reason.OUT_OF_RANGE, "amount_usd"),
@@ -65,10 +65,10 @@ REFUSED: list[tuple[dict[str, Any], Reason, str]] = [
     ({"protected": ["a", ""]}, Reason.TOO_SHORT, "protected.1"),
     ({"increases": [{**INCREASE, "author": None}]}, Reason.WRONG_TYPE, "increases.0.author"),
     ({"increases": [INCREASE, {"amount_usd": "5", "author": "a"}]}, Reason.MISSING_FIELD, "increases.1.expires_at"),
-    ({"increases": [{**INCREASE, "amount_tokens": 4}]}, Reason.INVALID_VALUE, "increases.0.amount_tokens"),
+    ({"increases": [{**INCREASE, "amount_tokens": 4}]}, Reason.INVALID_VALUE, "increases.0.amount_usd"),
     ({"increases": [{**INCREASE, "starts_at": 2_000_000_000}]}, Reason.OUT_OF_RANGE, "increases.0.expires_at"),
     ({"increases": [INCREASE], "amount_usd": ..., "amount_tokens": 9}, Reason.INVALID_VALUE, "increases"),
-    ({"reserve": {}}, Reason.MISSING_FIELD, "reserve.amount_tokens"),
+    ({"reserve": {}}, Reason.MISSING_FIELD, "reserve.amount_usd"),
     ({"reserve": {"amount_tokens": 1_000}}, Reason.INVALID_VALUE, "reserve"),
     ({"hrd": True}, Reason.UNKNOWN_FIELD, "hrd"),
 ]  # fmt: skip
