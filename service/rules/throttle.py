@@ -70,12 +70,11 @@ def throttle(
         It was traces, even if the evidence names none any more: they have ended, and nothing wider must pay
         for it.
     """
-    rule = next((rule for rule in rules or (DEFAULT_RULE,) if _matches(rule, alert)), None)
-    # Traffic is not to blame for what is not known of its price: no rule, however wide, stops it for that.
-    if rule is None or alert.severity == "info" or alert.kind == "data_quality":
+    rule = rule_for(alert, rules)
+    if rule is None:
         return []
     commands = []
-    for scope in _scopes(rule, alert, traces_to_blame):
+    for scope in next(iter(levels(rule, alert, traces_to_blame=traces_to_blame)), []):
         present = active.get(scope.key)
         if present is not None and now < present.renew and present.mode == rule.mode:
             continue
@@ -139,6 +138,14 @@ def activate(command: ThrottleCommand) -> ActiveThrottle:
     )
 
 
+def rule_for(alert: Alert, rules: Sequence[Rule]) -> Rule | None:
+    """The rule that decides what becomes of the traffic: the first that matches, of no rules `DEFAULT_RULE`."""
+    # Traffic is not to blame for what is not known of its price: no rule, however wide, stops it for that.
+    if alert.severity == "info" or alert.kind == "data_quality":
+        return None
+    return next((rule for rule in rules or (DEFAULT_RULE,) if _matches(rule, alert)), None)
+
+
 def matches(match: Match, alert: Alert) -> bool:
     """Whether an alert is one that a rule, silence or route is about."""
     return (
@@ -157,9 +164,13 @@ def _matches(rule: Rule, alert: Alert) -> bool:
     return matches(rule.match, alert) and alert.excess_nanos >= nanos(rule.min_excess_usd)
 
 
-def _scopes(rule: Rule, alert: Alert, traces_to_blame: bool) -> list[Scope]:
+def levels(rule: Rule, alert: Alert, *, traces_to_blame: bool = False) -> list[list[Scope]]:
+    """What could be throttled, the narrowest first; none of the lists is empty.
+
+    With `traces_to_blame` it was traces, even if the evidence names none any more: nothing wider pays for it.
+    """
     if alert.scope is not None and rule.scope != "narrowest":
-        return [Scope(kind=rule.scope, value=alert.scope.value)]
+        return [[Scope(kind=rule.scope, value=alert.scope.value)]]
     workflow = Scope(kind="workflow", value=alert.workflow)
     traces = [
         Scope(kind="trace", value=trace.trace_id, workflow=alert.workflow)
@@ -168,22 +179,21 @@ def _scopes(rule: Rule, alert: Alert, traces_to_blame: bool) -> list[Scope]:
     match rule.scope:
         case "narrowest":
             # Evidence names traces only where traces are to blame: then they are all that needs to stop.
-            if traces_to_blame:
-                return traces
-            return (
-                traces
-                or _dominant("customer", alert.evidence, alert.workflow)
-                or _dominant("api_key", alert.evidence, alert.workflow)
-                or [workflow]
-            )
+            wider = [
+                _dominant("customer", alert.evidence, alert.workflow),
+                _dominant("api_key", alert.evidence, alert.workflow),
+                [workflow],
+            ]
+            found = [traces] if traces_to_blame else [traces, *wider]
         case "trace":
-            return traces
+            found = [traces]
         case "workflow":
-            return [workflow]
+            found = [[workflow]]
         case "team":
-            return [Scope(kind="team", value=alert.team)] if alert.team else []
+            found = [[Scope(kind="team", value=alert.team)]] if alert.team else []
         case kind:
-            return _dominant(kind, alert.evidence, alert.workflow)
+            found = [_dominant(kind, alert.evidence, alert.workflow)]
+    return [level for level in found if level]
 
 
 def _dominant(kind: ScopeKind, evidence: Evidence, workflow: str) -> list[Scope]:

@@ -2,7 +2,7 @@
 
 How it is meant to be called, by whoever knows the incidents:
 
-1. `terms = Terms.of(book)` when the configuration changes.
+1. `terms = Terms.of(book)` when the configuration changes; `trouble_of(alert, terms)` for each alert that fires.
 2. `moves = advance(state, troubles, now, terms, traffic)` whenever an incident begins, goes on or ends, and when
    `due(state, terms, troubles)` is reached. `troubles` are *all* incidents that go on now and that a rule matches,
    the dearest first: what is not among them is over. A budget that is used up is an incident too, with a

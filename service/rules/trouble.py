@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from schemas.alerts import Alert
 from schemas.control import Approval, Guard, Rule
+from schemas.money import format_usd
 from schemas.throttles import Scope, ThrottleCommand
 from service.rules.config import ConfigBook
 from service.rules.ladder import Change
+from service.rules.throttle import DEFAULT_RULE, levels, rule_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,15 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the configuration says of throttles."""
+    """What the configuration says of throttles.
+
+    Attributes
+    ----------
+    rules : mapping of str to Rule
+        By name, in the order in which they are asked.
+    approvals : mapping of str to Approval
+        By proposal.
+    """
 
     rules: Mapping[str, Rule]
     guard: Guard = field(default_factory=Guard)
@@ -65,12 +76,40 @@ class Terms:
     def of(cls, book: ConfigBook) -> Terms:
         guards = book.of_kind(Guard)
         return cls(
-            rules={rule.name: rule for rule in book.rules},
+            rules={rule.name: rule for rule in book.rules or [DEFAULT_RULE]},
             guard=guards[0] if guards else Guard(),
             approvals={approval.proposal: approval for approval in book.of_kind(Approval)},
             on=book.throttles_on,
             config_version=book.version,
         )
+
+
+def trouble_of(
+    alert: Alert,
+    terms: Terms,
+    *,
+    traces_to_blame: bool = False,
+    usual_rps: Callable[[Scope], float | None] = lambda scope: None,
+) -> Trouble | None:
+    """A firing alert as throttling sees it; None where no rule is for it, or nothing can be named to throttle.
+
+    Parameters
+    ----------
+    traces_to_blame : bool
+        It was traces, even if the evidence names none any more: nothing wider is throttled for them.
+    usual_rps : callable
+        Calls per second that a scope usually makes, where that is known: what a release goes back to.
+    """
+    rule = rule_for(alert, list(terms.rules.values()))
+    found = levels(rule, alert, traces_to_blame=traces_to_blame) if rule is not None else []
+    if rule is None or not found:
+        return None
+    return Trouble(
+        alert.fingerprint,
+        rule.name,
+        f"{alert.kind} in {alert.workflow}: {format_usd(alert.excess_nanos)} over the usual",
+        tuple(tuple(Target(scope, usual_rps(scope)) for scope in level) for level in found),
+    )
 
 
 ToldKind = Literal["proposed", "withdrawn", "started", "barred", "ended"] | Change
