@@ -23,7 +23,7 @@ class Steps:
     ten and a hundred times their mean within single steps, and hardly ever in each of four.
 
     Highs are those of whole days before today, halved every five days, so that what rises slowly is not compared
-    with itself. Nothing enters them while learning stands still, nor until that has left every stretch.
+    with itself. No stretch enters them in which learning stood still at any time.
 
     State: 0.2 kB.
     """
@@ -44,9 +44,12 @@ class Steps:
         step = start // STEP_S
         if frozen:
             self._held = step if self._held is None else max(step, self._held)
-        elif self._step is not None and step > self._step and self._free(self._step):
-            kept = self._lows(self._passed(start, 0.0))
-            self._today = [max(t, k) for t, k in zip(self._today, (*kept, self._spent[-1]), strict=True)]
+        elif self._step is not None and step > self._step:
+            lows = (*self._lows(self._passed(start, 0.0)), self._spent[-1])
+            lengths = (*[steps for steps, _ in _STRETCHES], 1)
+            for i, (low, length) in enumerate(zip(lows, lengths, strict=True)):
+                if self._held is None or self._step - self._held >= length:
+                    self._today[i] = max(self._today[i], low)
         self._spent = self._passed(start, cost)
         self._step = step if self._step is None else max(step, self._step)
         self._turn(start // _DAY_S)
@@ -98,10 +101,6 @@ class Steps:
         loaded._today = _numbers(today, len(_STRETCHES) + 1)
         loaded._high = _numbers(high, len(_STRETCHES) + 1)
         return loaded
-
-    def _free(self, step: float) -> bool:
-        """Whether no stretch that ends with a step has one in it in which learning stood still."""
-        return self._held is None or step - self._held >= _HELD - 1
 
     def _lows(self, spent: Sequence[float]) -> list[float]:
         """Per stretch, what all but a few of its whole steps reach; the last of `spent` is not over yet."""

@@ -37,6 +37,8 @@ _LIVE_SHARE_OF_MINUTES: Final = 0.7
 _KNOWN_WINDOWS: Final = 60.0
 _CALM: Final = 0.6
 """A launch is called one only while unit cost stays below this share of its own threshold."""
+_WAKE_S: Final = 1_200.0
+"""How long the recent rates still hold the volume of an announced launch that has ended."""
 _OVER: Final = 0.5
 """A change of unit cost is over when it is below this share of its threshold."""
 
@@ -110,28 +112,28 @@ def window_since(state: WorkflowState, since: float, until: float) -> Window:
     )
 
 
-def signals(state: WorkflowState, window: Window, config: WorkflowConfig) -> tuple[list[Signal], bool]:
+def signals(state: WorkflowState, window: Window, config: WorkflowConfig) -> tuple[list[Signal], bool, bool]:
     """What is going on in a window: at most one signal per family, the surer first in its family.
 
     Returns
     -------
-    (list of Signal, bool)
-        And whether unit cost was looked at and is as usual.
+    (list of Signal, bool, bool)
+        And whether unit cost was looked at and is as usual; and whether the usual is known.
     """
     if not config.enabled:
-        return [], True
+        return [], True, True
     live, unit = _live(state).score(window), _unit(state).score(window)
     newcomer = _newcomers(state).score(window)
     found: list[Signal] = []
     if live.speaks:
         found.append(_live_signal(state, window, live))
-    elif newcomer.speaks:
+    elif newcomer.speaks and not _expects_a_crowd(state):
         found.append(_newcomer_signal(window, newcomer))
     elif unit.speaks:
         found.append(_unit_signal(state, window, unit))
     volume = _expected(state).score(window)
     calm = unit.value < _CALM * unit.threshold and "cost" not in state.incidents
-    if volume.speaks and calm and not found:
+    if volume.speaks and calm and not found and not _was_announced(state, window):
         found.append(
             Signal(
                 family="volume",
@@ -145,7 +147,8 @@ def signals(state: WorkflowState, window: Window, config: WorkflowConfig) -> tup
                 group="launch",
             )
         )
-    return found, not found and window.calls > 0 and unit.ready and unit.value < _OVER * unit.threshold
+    as_usual = not found and window.calls > 0 and unit.ready and unit.value < _OVER * unit.threshold
+    return found, as_usual, unit.ready
 
 
 def customers_of(state: WorkflowState, since: float) -> tuple[float, float]:
@@ -177,9 +180,25 @@ def usual_rate(state: WorkflowState, at: float) -> float:
     return _expected(state).rate(at)
 
 
+def busiest_rate(state: WorkflowState) -> float:
+    """Nano-dollars per second of the dearest ten minutes of the days before."""
+    return _expected(state).busiest_rate()
+
+
 def recent_rate(state: WorkflowState) -> float:
     """Nano-dollars per second over the last minutes."""
     return _expected(state).recent_rate()
+
+
+def _was_announced(state: WorkflowState, window: Window) -> bool:
+    """Whether it is an announced launch, or what was one until lately, that makes the volume."""
+    return state.launch is not None or window.start < state.launched_until + _WAKE_S
+
+
+def _expects_a_crowd(state: WorkflowState) -> bool:
+    """Whether new customers and keys were announced, and it stays within the dollars it was announced with."""
+    running = state.launch
+    return running is not None and running.within(state.totals.call_cost - running.cost_before)
 
 
 def _live_signal(state: WorkflowState, window: Window, score: Score) -> Signal:

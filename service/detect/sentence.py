@@ -109,7 +109,9 @@ def sentence(incident: Incident, account: Account, evidence: Evidence) -> str:
         ends = f"{dollars(account.today)} today and {dollars(account.month)} this month (UTC)"
         return f"{head}: {why}; {ends} if this goes on."
     if incident.family == "launch":
-        return f"{head}: {incident.note}, since {since}; {dollars(account.today)} today (UTC) if this goes on."
+        return (
+            f"{head}: {incident.note}, since {since}; {dollars(account.today)} today (UTC) if this goes on."
+        )
     over = f"{dollars(account.excess)} over so far" if account.excess > 0 else "nothing over the usual so far"
     return f"{head}: {_why(incident, account)} since {since}{_where(incident, evidence)}; {over}."
 

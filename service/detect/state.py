@@ -16,6 +16,7 @@ from service.detect.traces import LeftOut, TraceTotals, drop
 from service.detect.usual_shares import UsualShares
 from service.errors import StateTooLarge
 from service.rules.config import WorkflowConfig
+from service.rules.launches import Running
 from service.rules.lifecycle import Heard, Incident
 from service.rules.throttle import ActiveThrottle
 
@@ -81,6 +82,10 @@ class WorkflowState(msgspec.Struct):
         Months of UTC since the year 0. `month_cost` is its spend so far with charges, as `day_cost` is the day's.
     left_out : LeftOut
         What the traces that are not in `traces` can have cost.
+    launch : Running or None
+        The announced launch that runs.
+    launched_until : float
+        Until when the last one ran, epoch seconds: buckets before it teach nothing.
     """
 
     workflow: str
@@ -113,6 +118,8 @@ class WorkflowState(msgspec.Struct):
     month_cost: int = 0
     recent_traces: RecentTraces = msgspec.field(default_factory=RecentTraces)
     heard: dict[str, Heard] = {}
+    launch: Running | None = None
+    launched_until: float = 0.0
     tuned_by: WorkflowConfig | None = None
     """The configuration the detectors were last tuned by; not stored."""
 
@@ -160,6 +167,8 @@ class _Stored(msgspec.Struct, array_like=True):
     month_cost: int = 0
     recent_traces: Dumped = NOTHING_SEEN
     heard: dict[str, Heard] = {}
+    launch: Running | None = None
+    launched_until: float = 0.0
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -262,6 +271,8 @@ def _encoded(state: WorkflowState) -> bytes:
         state.month_cost,
         state.recent_traces.dump(),
         state.heard,
+        state.launch,
+        state.launched_until,
     )
     try:
         return bytes((VERSION,)) + _ENCODER.encode(stored)
@@ -328,6 +339,8 @@ def decode(data: bytes) -> WorkflowState:
         month_cost=stored.month_cost,
         recent_traces=recent_traces,
         heard=stored.heard,
+        launch=stored.launch,
+        launched_until=stored.launched_until,
     )
 
 

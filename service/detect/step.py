@@ -9,6 +9,8 @@ from typing import Final
 from schemas.alerts import Alert
 from schemas.rollups import BUCKET_SECONDS, Rollup
 from schemas.throttles import ThrottleCommand
+from service.detect.announced import GROUPS as ANNOUNCED
+from service.detect.announced import announced_signals, follow, frozen
 from service.detect.bucket import Bucket
 from service.detect.judge import late_signals, signals, tune, window_of
 from service.detect.merge import end_idle_traces, merge
@@ -31,7 +33,7 @@ from service.rules.lifecycle import (
 )
 from service.rules.throttle import activate, release, throttle
 
-_FAMILIES: Final[tuple[Family, ...]] = ("cost", "volume", "data_quality")
+_FAMILIES: Final[tuple[Family, ...]] = ("cost", "volume", "launch", "cap", "data_quality")
 NEVER: Final = float("inf")
 
 
@@ -75,6 +77,9 @@ def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Eff
     scope = state.scope
     judged = scope is None or book.watched(scope.kind)
     if isinstance(record, Rollup):
+        last = record.last_event_at or record.bucket_start
+        if follow(state, record, max(state.now, last.timestamp()), book):
+            _end_announced(state, book, effects)
         bucket = merge(state, record)
         refuted: set[Family] = set()
         if not judged:
@@ -83,8 +88,10 @@ def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Eff
         elif bucket is None or bucket.closed:
             found, cost = late_signals(state, record, config), record.cost_nanos - record.charge_nanos
         else:
-            (found, as_usual), cost = signals(state, window_of(state, bucket), config), bucket.cost
-            if as_usual:
+            found, as_usual, known = signals(state, window_of(state, bucket), config)
+            told, as_announced = announced_signals(state, bucket, config, as_usual=as_usual, known=known)
+            found, cost = found + told, bucket.cost
+            if as_usual or (as_announced and not known):
                 refuted.add("cost")
         if scope is not None:
             found = scoped(state, found)
@@ -100,7 +107,10 @@ def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Eff
         end_idle_traces(state, record.watermark)
         for bucket in [b for b in state.buckets if not b.closed and b.end <= record.watermark]:
             _close(state, bucket, learns=judged)
-        _move(state, [], 0, config, book, effects)
+        if follow(state, None, state.now, book):
+            _end_announced(state, book, effects)
+        found, _ = announced_signals(state, None, config, as_usual=False, known=False)
+        _move(state, found, 0, config, book, effects)
         _expire(state)
     if state.throttles and not book.throttles_on:
         effects.throttles += release(
@@ -116,6 +126,8 @@ def due(state: WorkflowState, book: ConfigBook) -> float:
     if state.throttles and not book.throttles_on:
         return 0.0
     times = [incident.due(config) for incident in state.incidents.values()]
+    if state.launch is not None:
+        times.append(state.launch.ends)
     if (first := next((b.end for b in state.buckets if not b.closed), None)) is not None:  # they are in order
         times.append(float(first))
     if state.throttles:
@@ -128,13 +140,16 @@ def due(state: WorkflowState, book: ConfigBook) -> float:
 
 def _close(state: WorkflowState, bucket: Bucket, *, learns: bool) -> None:
     # Judged it was with its last rollup, and nothing has come since: closing only teaches.
-    frozen = not bucket.costed or any(i.holds_baseline(state.now) for i in state.incidents.values())
+    if state.launch is not None:
+        state.launch.learn(bucket.end, bucket.cost, bucket.begun)
+    held = not bucket.costed or any(i.holds_baseline(state.now) for i in state.incidents.values())
+    still = held or frozen(state, bucket)
     if learns:
         window = window_of(state, bucket, finished=True)
         for detector in state.detectors.values():
-            detector.learn(window, frozen=frozen)
+            detector.learn(window, frozen=still)
     state.ended = []
-    if not frozen:
+    if not still:
         state.crowd.learn(bucket.customers)
     bucket.closed = True
     bucket.forget_names()
@@ -193,6 +208,15 @@ def _move(
             _throttle(state, incident, report(state, incident, book.version), book, effects)
 
 
+def _end_announced(state: WorkflowState, book: ConfigBook, effects: Effects) -> None:
+    """What is of a launch ends with it, and says what it came to."""
+    for incident in [i for i in state.incidents.values() if i.group in ANNOUNCED]:
+        if incident.status == "firing":
+            _end(incident, state, book, effects)
+        else:
+            del state.incidents[incident.family]
+
+
 def _end(incident: Incident, state: WorkflowState, book: ConfigBook, effects: Effects) -> None:
     """Resolve an incident now, for another one has begun."""
     incident.status, incident.resolved = "resolved", state.now
@@ -218,6 +242,8 @@ def _tell(
     if transition == "resolved":
         del state.incidents[family]
         state.over[family] = state.now
+        if incident.group in ANNOUNCED:
+            state.heard.pop(incident.group, None)  # the next launch, or a new cap, is news
         # What it did is not what a trace of this workflow usually does.
         state.ended = [t for t in state.ended if t.trace_id not in incident.culprits]
         # An enforced throttle runs to its end: what it stops is silent because of it, and would start again.

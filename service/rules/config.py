@@ -145,11 +145,16 @@ class ConfigBook:
     def budgets(self) -> list[Budget]:
         return self.of_kind(Budget)
 
+    @cached_property
+    def launches(self) -> list[Launch]:
+        """By key; kept, for it is asked with every record."""
+        return self.of_kind(Launch)
+
     def launch(self, workflow: str, at: datetime) -> Launch | None:
         """The announced launch that covers a workflow at an instant, the latest started if several do."""
         covering = [
             launch
-            for launch in self.of_kind(Launch)
+            for launch in self.launches
             if fnmatchcase(workflow, launch.workflow) and launch.starts_at <= at < launch.ends_at
         ]
         return max(covering, key=lambda launch: launch.starts_at, default=None)

@@ -11,7 +11,7 @@ import msgspec
 from schemas.alerts import Kind, Severity
 from service.rules.config import WorkflowConfig
 
-Family = Literal["cost", "volume", "data_quality"]
+Family = Literal["cost", "volume", "launch", "cap", "data_quality"]
 """At most one incident per family and workflow: two detectors that see one cause raise one alert."""
 Transition = Literal["fired", "repeated", "resolved"]
 
@@ -84,12 +84,15 @@ def hear(heard: dict[str, Heard], signal: Signal, now: float) -> bool:
 
 
 def is_another(incident: Incident, signal: Signal, heard: dict[str, Heard], now: float) -> bool:
-    """Whether a signal is of another incident than the one that is firing: of something else, and much later."""
+    """Whether a signal is of another incident than the one that is firing: of something else, and much later.
+
+    Volume that is announced is another than volume that is not.
+    """
     before = heard.get(signal.group)
-    return (
-        incident.status == "firing"
-        and signal.group != incident.group
-        and now > (incident.fired or incident.started) + _OTHER_S
+    if incident.status != "firing" or signal.group == incident.group:
+        return False
+    return incident.family == "volume" or (
+        now > (incident.fired or incident.started) + _OTHER_S
         and (before is None or (now > before.last + _OTHER_S and before.news(signal, now)))
     )
 

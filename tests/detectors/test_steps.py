@@ -62,7 +62,7 @@ def test_a_high_halves_in_five_days() -> None:
     assert steps.highest() == pytest.approx(4.0)
 
 
-def test_what_is_not_learnt_makes_no_high_nor_do_the_stretches_it_still_fills() -> None:
+def test_what_is_not_learnt_makes_no_high_nor_does_a_stretch_that_has_some_of_it() -> None:
     steps = filled([500.0] * STEPS_A_DAY, frozen=True)
     for i in range(20):
         steps.add(T0 + DAY + i * STEP_S, 500.0 if i == 0 else 1.0, frozen=i == 0)

@@ -131,7 +131,7 @@ def test_sentence_of_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
             [driver("traces", 100.0, 2_010.0)],
             {"family": "volume", "kind": "launch", "severity": "info"},
             "support-agent is spending $460/h, 20× its usual $23/h, with 20× the traces at the usual cost per call"
-            " since 09:30 UTC: looks like a launch.",
+            " since 09:30 UTC, $6.7k today (UTC) if this goes on: looks like a launch.",
         ),
         (
             20.0,
@@ -171,7 +171,7 @@ def test_a_launch_is_told_with_the_customers_it_brings(
     state.buckets = [Bucket(T0 + 34_200 + i * BUCKET, calls=1, customers=now) for i in range(3)]
     found = incident(family="volume", kind="launch", severity="info")
     assert sentence(monkeypatch, found, state).endswith(
-        f"at the usual cost per call since 09:30 UTC{expected}"
+        f"at the usual cost per call since 09:30 UTC, $6.7k today (UTC) if this goes on{expected}"
     )
 
 

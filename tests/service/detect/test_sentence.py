@@ -189,7 +189,7 @@ GOLDEN: list[tuple[Incident, Account, Evidence, str]] = [
         ),
         Evidence(),
         "support-agent is spending $254/h, 11× its usual $23/h, with 10× the traces at the usual $0.04 per call"
-        " since 14:07 UTC: looks like a launch.",
+        " since 14:07 UTC, $2.3k today (UTC) if this goes on: looks like a launch.",
     ),
     (
         incident("launch", severity="info"),
@@ -198,7 +198,7 @@ GOLDEN: list[tuple[Incident, Account, Evidence, str]] = [
         ),
         Evidence(),
         "support-agent is spending $212/h, 9× its usual $23/h, with more calls at $0.06 per call (usually $0.04)"
-        " since 14:07 UTC: looks like a launch.",
+        " since 14:07 UTC, $2.3k today (UTC) if this goes on: looks like a launch.",
     ),
     (
         incident("data_quality", note="40 of 40 calls have no price."),
