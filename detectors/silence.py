@@ -26,8 +26,9 @@ _PROFILE_S: Final = 1.5 * _DAY_S
 _PEAKS: Final = 32
 _MEMORY: Final = 20_000.0
 """Silences after which older ones weigh half."""
-_PRIOR: Final = (20.0, 40.0, 80.0, 160.0, 320.0)
-"""Silences that every source is taken to have had: without its own, a quarter of an hour is long."""
+_PRIOR_S: Final = 900.0
+_PRIOR_SILENCES: Final = 30.0
+"""Seconds with calls that a source which never was silent must miss; how many silences of its own outweigh that."""
 _FARTHEST_S: Final = _DAY_S
 """What must be silent for longer before it is unusual does not publish regularly: it is not spoken of."""
 _LONGEST_S: Final = 14 * _DAY_S
@@ -37,7 +38,10 @@ _SLACK_S: Final = 0.001
 @mypyc_attr(native_class=False)
 @dataclass(frozen=True, slots=True)
 class SilenceParams:
-    """Tunables. Money in nano-dollars; `ticket_budget` in false tickets per month and source."""
+    """Tunables. Money in nano-dollars; `ticket_budget` in false tickets per month and source.
+
+    With `min_excess_nanos` of 1, a silence is worth a ticket whatever was spent: it may have had no price.
+    """
 
     ticket_budget: float = 0.25
     min_excess_nanos: int = 500_000_000
@@ -76,12 +80,10 @@ class Silence:
         self._hours = [[0.0, 0.0] for _ in range(_HOURS)]
         self._total = [0.0, 0.0]
         self._spent = 0.0
-        self._silences = float(len(_PRIOR))
+        self._silences = 0.0
         self._until: float | None = None
         self._faded: float | None = None
         self._tail = Tail(_PEAKS, _MEMORY)
-        for silence in _PRIOR:
-            self._tail.add(silence)
 
     def learn(self, window: Window, *, frozen: bool = False) -> None:
         if window.calls <= 0:
@@ -105,7 +107,7 @@ class Silence:
         if window.calls > 0 or self._until is None or window.end <= self._until:
             return Score(0.0, 1.0, gate_nanos=gate, factor="silence", ready=self._ready())
         missed = self._missed(self._until, window.end)
-        unseen = round(missed * self._nanos_per_second())
+        unseen = max(round(missed * self._nanos_per_second()), 1)
         long_enough = window.end - self._until >= self.params.min_silence_s
         return Score(
             value=missed,
@@ -118,14 +120,21 @@ class Silence:
             since=self._until,
         )
 
+    @property
+    def since(self) -> float | None:
+        """When the last window with calls ended, epoch seconds."""
+        return self._until
+
     def alarm(self) -> float | None:
         """When it will speak if nothing comes until then, epoch seconds; None if that is more than a day away."""
         if self._until is None or not self._ready():
             return None
-        per_second = self._nanos_per_second()
-        if per_second <= 0.0:
-            return None
-        wanted = max(self._threshold(), max(self.params.min_excess_nanos, 1) / per_second)
+        wanted = self._threshold()
+        if self.params.min_excess_nanos > 1:
+            per_second = self._nanos_per_second()
+            if per_second <= 0.0:
+                return None
+            wanted = max(wanted, self.params.min_excess_nanos / per_second)
         at, farthest = self._until, self._until + _FARTHEST_S
         while at < farthest:
             until = (math.floor(at / _HOUR_S) + 1.0) * _HOUR_S
@@ -170,15 +179,17 @@ class Silence:
         return loaded
 
     def _ready(self) -> bool:
-        return self._total[1] >= self.params.warm_seconds and self._tail.peaks > 0
+        return self._total[1] >= self.params.warm_seconds
 
     def _threshold(self) -> float:
         """Seconds with calls that a silence must miss."""
-        if self._tail.peaks == 0:
-            return 1.0
+        known = self._tail.count
+        prior = _PRIOR_S * _PRIOR_SILENCES / (_PRIOR_SILENCES + known)
+        if known <= 0.0:
+            return prior
         a_month = self._silences * _MONTH_S / max(self._total[1] - _PROFILE_S, _DAY_S)
-        share = min(max(self.params.ticket_budget / a_month, 1e-12), 0.5)
-        return max(self._tail.quantile(share), 1e-3)
+        share = min(max(self.params.ticket_budget / max(a_month, 1e-9), 1e-12), 0.5)
+        return max(self._tail.quantile(share), prior)
 
     def _nanos_per_second(self) -> float:
         """What a second with calls usually costs."""

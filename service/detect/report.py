@@ -10,7 +10,7 @@ from typing import Final, cast
 from detectors.protocol import Contribution
 from schemas.alerts import Alert, DimensionEvidence, Driver, Evidence, Factor, TraceEvidence, Verdict
 from schemas.base import MAX_INT
-from schemas.rollups import Dimension
+from schemas.rollups import Dimension, scope_name
 from service.detect.blame import suspects
 from service.detect.judge import customers_of, explain, recent_rate, usual_rate, window_since
 from service.detect.merge import shares_of
@@ -56,8 +56,10 @@ def report(state: WorkflowState, incident: Incident, config_version: str) -> Ale
     day = _bounded(max(today, 0) + round(rate * (_DAY_S - now % _DAY_S)))
     month = _projected_month(state, now, rate)
     crowd, usual_crowd = customers_of(state, incident.started) if incident.family == "volume" else (0.0, 0.0)
+    scope = state.scope
+    called = state.workflow if scope is None else scope_name(scope.kind, scope.value)
     account = Account(
-        workflow=state.workflow,
+        workflow=called,
         now=now,
         rate=rate,
         usual=usual,
@@ -76,7 +78,8 @@ def report(state: WorkflowState, incident: Incident, config_version: str) -> Ale
         status=incident.status,
         severity=incident.severity,
         kind=incident.kind,
-        workflow=state.workflow,
+        workflow=called,
+        scope=scope,
         team=state.team,
         started_at=_at(incident.started),
         fired_at=None if incident.fired is None else _at(incident.fired),

@@ -7,8 +7,8 @@ from typing import Any, Final, cast
 import msgspec
 
 from detectors.protocol import Detector
-from detectors.registry import DETECTORS
-from schemas.rollups import SEPARATOR, Watched, WatchKind
+from detectors.registry import DETECTORS, OF_GATEWAYS
+from schemas.rollups import SEPARATOR, Watched, WatchKind, scope_key
 from service.detect.bucket import Bucket, Crowd
 from service.detect.quality import Quality
 from service.detect.recent import NOTHING_SEEN, Dumped, RecentTraces
@@ -29,6 +29,7 @@ HARD_BYTES: Final = 65_536
 """Beyond this it is refused: a value over Kafka's 1 MB would kill the worker again and again."""
 RING: Final = 30
 """Buckets kept, 10 s each: late events still find theirs, and alerts find their last minutes."""
+_GATEWAY: Final = scope_key("gateway", "")
 MAX_VALUES: Final = 16
 """Values kept per dimension."""
 
@@ -131,7 +132,7 @@ class WorkflowState(msgspec.Struct):
 
     @classmethod
     def fresh(cls, workflow: str) -> WorkflowState:
-        return cls(workflow, detectors={name: kind(None) for name, kind in DETECTORS.items()})  # type: ignore[call-arg]
+        return cls(workflow, detectors={name: kind(None) for name, kind in _kinds(workflow).items()})  # type: ignore[call-arg]
 
 
 class _Stored(msgspec.Struct, array_like=True):
@@ -300,7 +301,7 @@ def decode(data: bytes) -> WorkflowState:
             name: kind.load(stored.detectors[_key(kind)], None)
             if _key(kind) in stored.detectors
             else kind(None)  # type: ignore[call-arg]
-            for name, kind in DETECTORS.items()
+            for name, kind in _kinds(stored.workflow).items()
         }
         recent_traces = RecentTraces.load(stored.recent_traces)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -342,6 +343,10 @@ def decode(data: bytes) -> WorkflowState:
         launch=stored.launch,
         launched_until=stored.launched_until,
     )
+
+
+def _kinds(workflow: str) -> dict[str, type[Detector]]:
+    return DETECTORS | OF_GATEWAYS if workflow.startswith(_GATEWAY) else DETECTORS
 
 
 def _key(kind: type[Detector]) -> str:

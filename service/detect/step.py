@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from detectors.registry import OF_GATEWAYS
 from schemas.alerts import Alert
 from schemas.rollups import BUCKET_SECONDS, Rollup
 from schemas.throttles import ThrottleCommand
@@ -18,6 +19,7 @@ from service.detect.quality import quality_signal
 from service.detect.report import report
 from service.detect.scoped import scoped
 from service.detect.state import WorkflowState
+from service.detect.stillness import silence_due, silence_signal
 from service.detect.traces import TRACE_IDLE_S
 from service.rules.config import ConfigBook, WorkflowConfig
 from service.rules.lifecycle import (
@@ -101,6 +103,8 @@ def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Eff
                 found.append(doubt)
             if believed:
                 refuted.add("data_quality")
+        elif record.calls:
+            refuted.add("data_quality")  # of a scope it says one thing alone: that nothing comes
         _move(state, found, cost, config, book, effects, refuted)
     else:
         state.now = max(state.now, record.watermark)
@@ -110,6 +114,8 @@ def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Eff
         if follow(state, None, state.now, book):
             _end_announced(state, book, effects)
         found, _ = announced_signals(state, None, config, as_usual=False, known=False)
+        if (silent := silence_signal(state, config)) is not None:
+            found.append(silent)
         _move(state, found, 0, config, book, effects)
         _expire(state)
     if state.throttles and not book.throttles_on:
@@ -130,6 +136,8 @@ def due(state: WorkflowState, book: ConfigBook) -> float:
         times.append(state.launch.ends)
     if (first := next((b.end for b in state.buckets if not b.closed), None)) is not None:  # they are in order
         times.append(float(first))
+    if (alarm := silence_due(state, config)) is not None:
+        times.append(alarm)
     if state.throttles:
         firing = {i.fingerprint for i in state.incidents.values() if i.status == "firing"}
         times += [t.renew if t.fingerprint in firing else t.expires for t in state.throttles.values()]
@@ -144,9 +152,11 @@ def _close(state: WorkflowState, bucket: Bucket, *, learns: bool) -> None:
         state.launch.learn(bucket.end, bucket.cost, bucket.begun)
     held = not bucket.costed or any(i.holds_baseline(state.now) for i in state.incidents.values())
     still = held or frozen(state, bucket)
-    if learns:
-        window = window_of(state, bucket, finished=True)
-        for detector in state.detectors.values():
+    window = window_of(state, bucket, finished=True)
+    for name, detector in state.detectors.items():
+        if name in OF_GATEWAYS:
+            detector.learn(window)  # neither a price nor an incident changes when its calls come
+        elif learns:
             detector.learn(window, frozen=still)
     state.ended = []
     if not still:
