@@ -93,11 +93,11 @@ def read_rollup(value: bytes | None) -> Rollup | Tick:
     """A record of the rollups topic. Raises Refused."""
     document = parse_object(value, max_bytes=Rollup.max_bytes)
     match document.get("type"):
-        case "rollup":
+        case "rollup" | "scope":
             return validate(Rollup, document)
         case "tick":
             return validate(Tick, document)
         case None:
-            raise Refused(Reason.MISSING_FIELD, "expected rollup or tick", "type")
+            raise Refused(Reason.MISSING_FIELD, "expected rollup, scope or tick", "type")
         case _:
-            raise Refused(Reason.INVALID_VALUE, "expected rollup or tick", "type")
+            raise Refused(Reason.INVALID_VALUE, "expected rollup, scope or tick", "type")

@@ -12,6 +12,7 @@ from schemas.alerts import Alert
 from schemas.control import Match, Rule, RuleSlow, Tuning, TuningScope, TuningSettings, Watch
 from schemas.rollups import Rollup, Watched
 from schemas.throttles import Scope
+from service.detect.clerk import read_rollup
 from service.detect.desk import Desk
 from service.detect.scoped import SPREAD
 from service.detect.state import WorkflowState, decode, encode
@@ -243,3 +244,8 @@ def test_a_tuning_for_everything_or_for_the_team_holds_for_a_team_and_no_pattern
 
 def test_ten_times_the_spend_of_one_of_thirty_is_not_everybodys() -> None:
     assert 10 / (WORKFLOWS - 1 + 10) > SPREAD > 9 / (WORKFLOWS - 1 + 9) - 0.02
+
+
+def test_a_scope_is_read_from_the_topic_like_any_rollup() -> None:
+    record = team(T0, {"a": [Doing("t-1")]})
+    assert read_rollup(record.to_json()) == record
