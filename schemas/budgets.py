@@ -179,15 +179,17 @@ class BudgetSnapshot(Record):
 
     A gateway adds what it spent itself after `counted_until`, and refuses the calls of `scope` (but for those of
     protected workflows) once that reaches `stop_at`. From `window_end` on the window is over: nothing is spent
-    yet of the next one, and its limit is `next_limit`. From `valid_until` on nothing of it holds, and `fail`
-    says what then.
+    yet of the next one, and its limit is `next_limit`. (A rolling window is never over: it only moves on, which
+    the next snapshot shows.) From `valid_until` on nothing of it holds, and `fail` says what then.
     """
 
     budget: Label = Field(description="the name of its record on the config topic")
     scope: SnapshotScope
     unit: Unit
     window_start: Timestamp = Field(description="of a rolling window: the oldest instant that counts")
-    window_end: Timestamp = Field(description="spend from then on is of the next window")
+    window_end: Timestamp = Field(
+        description="spend from then on is of the next window; a rolling one has moved on by then"
+    )
     rolling: bool = False
     limit: Count = Field(description="amount, carry-over and increases that hold now")
     next_limit: Count = Field(0, description="of the next window, before what is carried over; 0 = not known")

@@ -9,9 +9,10 @@ lie in it, as `make bench-forecast` counts on recorded traffic.
 Does not work well for spend that comes in a few bursts: what has no usual has no forecast: the interval is wide.
 Shares of a forecast are floats, for it is an opinion; what was spent is an integer, and only added to.
 
-How it is meant to be called: `note(usual, at, spent, planned)` beside each `count` of the ledger, and
-`outlook(usual, window, now, spent, planned)` before `look`: once a minute will do. It costs less than a millisecond
-for a month. `Usual` is plain data (MessagePack, under 5 kB) that is kept beside the ledger.
+How it is meant to be called: `note(usual, at, spent, launches)` beside each `count` of the ledger, and
+`outlook(usual, window, now, spent, launches)` before `look`: once a minute will do, it costs less than a
+millisecond for a month. `launches` are those that concern the budget, made by `planned`. Keep `dump(usual)`, under
+5 kB, beside the ledger.
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from typing import Final
 
 import msgspec
 
+from schemas.control import Launch
+from schemas.money import nanos
 from service.rules.budget import Outlook
 from service.rules.calendar import Span
 
+VERSION: Final = 1
 HOUR_S: Final = 3_600
 _WEEK: Final = 168
 _KEEP: Final = 0.8
@@ -101,7 +105,40 @@ class Usual(msgspec.Struct, array_like=True):
     day_hours: int = 0
 
 
-def note(usual: Usual, at: float, spent: int, planned: Sequence[Planned] = ()) -> None:
+class UnreadableUsual(ValueError):
+    """Bytes that no version of the codec wrote. What is usual can be learnt anew."""
+
+
+def dump(usual: Usual) -> bytes:
+    """One version byte, then MessagePack."""
+    return bytes((VERSION,)) + msgspec.msgpack.encode(usual)
+
+
+def load(data: bytes) -> Usual:
+    """Bytes to what is usual. Raises UnreadableUsual."""
+    if not data or data[0] != VERSION:
+        raise UnreadableUsual(f"version {data[0] if data else 'none'}, this release reads {VERSION}")
+    try:
+        usual = msgspec.msgpack.decode(memoryview(data)[1:], type=Usual)
+    except msgspec.MsgspecError as error:
+        raise UnreadableUsual(str(error)) from None
+    if len(usual.sums) != _WEEK or len(usual.weights) != _WEEK:
+        raise UnreadableUsual("a week has 168 hours")
+    return usual
+
+
+def planned(launch: Launch, share: float = 1.0) -> Planned:
+    """A launch of the config topic, as far as it is a budget's in dollars; `share` as in `Planned`."""
+    return Planned(
+        start=launch.starts_at.timestamp(),
+        end=launch.ends_at.timestamp(),
+        multiple=launch.volume_multiple,
+        share=share,
+        cap=nanos(launch.cap_usd),
+    )
+
+
+def note(usual: Usual, at: float, spent: int, launches: Sequence[Planned] = ()) -> None:
     """Learn from spend of an instant; 0 lets time pass.
 
     What is up to two days late is put right; what is later than that teaches nothing. Hours within a launch
@@ -113,7 +150,7 @@ def note(usual: Usual, at: float, spent: int, planned: Sequence[Planned] = ()) -
             usual.recent, usual.days, usual.day_sum, usual.day_hours = [], [], 0.0, 0
         usual.hour, usual.current = hour, 0.0
     while usual.hour < hour:
-        _close(usual, planned)
+        _close(usual, launches)
     ago = usual.hour - hour
     if ago == 0:
         usual.current += spent
@@ -128,7 +165,7 @@ def note(usual: Usual, at: float, spent: int, planned: Sequence[Planned] = ()) -
                 usual.days[-1] += spent
 
 
-def outlook(usual: Usual, window: Span, now: float, spent: int, planned: Sequence[Planned] = ()) -> Outlook:
+def outlook(usual: Usual, window: Span, now: float, spent: int, launches: Sequence[Planned] = ()) -> Outlook:
     """What a window is thought to have spent at its end.
 
     Parameters
@@ -145,19 +182,19 @@ def outlook(usual: Usual, window: Span, now: float, spent: int, planned: Sequenc
         shape = [max(spent, 0) * HOUR_S / max(now - window.start, 1.0)] * _WEEK
         level = launched = 1.0
     past = sum(
-        part * shape[hour % _WEEK] * _multiple(planned, hour) for hour, part in _hours(window.start, now)
+        part * shape[hour % _WEEK] * _multiple(launches, hour) for hour, part in _hours(window.start, now)
     )
     rest = left = 0.0
-    extra = [0.0] * len(planned)
+    extra = [0.0] * len(launches)
     distance = level - 1.0
     for hour, part in _hours(now, window.end):
         expected = part * shape[hour % _WEEK]
-        rest += expected * _multiple(planned, hour)
+        rest += expected * _multiple(launches, hour)
         left += expected * (1.0 + distance)
         distance *= _BACK
-        for index, launch in enumerate(planned):
+        for index, launch in enumerate(launches):
             extra[index] += expected * (_multiple((launch,), hour) - 1.0) * launched
-    for launch, more in zip(planned, extra, strict=True):
+    for launch, more in zip(launches, extra, strict=True):
         left += more if launch.cap is None else min(more, launch.cap)
     width = math.exp(_WIDTH * _unlike(usual))
     low, middle, high = (spent + round(left * factor) for factor in (1.0 / width, 1.0, width))
@@ -166,9 +203,9 @@ def outlook(usual: Usual, window: Span, now: float, spent: int, planned: Sequenc
     return Outlook(min(max(share, 0.0), 1.0), low, middle, high)
 
 
-def _close(usual: Usual, planned: Sequence[Planned]) -> None:
+def _close(usual: Usual, launches: Sequence[Planned]) -> None:
     """The present hour is over."""
-    multiple = _multiple(planned, usual.hour)
+    multiple = _multiple(launches, usual.hour)
     index = usual.hour % _WEEK
     if multiple == 1.0:
         usual.sums[index] = usual.sums[index] * _KEEP + usual.current
@@ -225,10 +262,10 @@ def _unlike(usual: Usual) -> float:
     return math.sqrt(max(apart, step))
 
 
-def _multiple(planned: Sequence[Planned], hour: int) -> float:
+def _multiple(launches: Sequence[Planned], hour: int) -> float:
     """By what launches multiply the spend of an hour: of each that runs in its middle."""
     middle = (hour + 0.5) * HOUR_S
-    return 1.0 + sum(p.share * (p.multiple - 1.0) for p in planned if p.start <= middle < p.end)
+    return 1.0 + sum(p.share * (p.multiple - 1.0) for p in launches if p.start <= middle < p.end)
 
 
 def _hours(start: float, end: float) -> Iterator[tuple[int, float]]:

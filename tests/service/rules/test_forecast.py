@@ -5,14 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-import msgspec
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.catalog import EXAMPLES
+from schemas.control import Launch
+from schemas.decode import decode
 from service.rules.budget import Outlook
 from service.rules.calendar import Span
-from service.rules.forecast import HOUR_S, Planned, Usual, note, outlook
+from service.rules.forecast import HOUR_S, Planned, UnreadableUsual, Usual, dump, load, note, outlook, planned
 from tests.service.rules.budgets import USD, at
 
 MONDAY = int(at("2026-03-02T00:00"))
@@ -29,19 +32,19 @@ def office(hour: int) -> int:
     return 0 if hour // 24 % 7 >= 5 else 10 * USD if 8 <= hour % 24 < 18 else USD
 
 
-def lived(spend: Callable[[int], int], hours: int, planned: tuple[Planned, ...] = ()) -> Usual:
+def lived(spend: Callable[[int], int], hours: int, launches: tuple[Planned, ...] = ()) -> Usual:
     usual = Usual()
     for hour in range(hours):
-        note(usual, MONDAY + hour * HOUR_S, spend(hour), planned)
-    note(usual, MONDAY + hours * HOUR_S, 0, planned)
+        note(usual, MONDAY + hour * HOUR_S, spend(hour), launches)
+    note(usual, MONDAY + hours * HOUR_S, 0, launches)
     return usual
 
 
-def foretold(spend: Callable[[int], int], hours: int, planned: tuple[Planned, ...] = ()) -> Outlook:
+def foretold(spend: Callable[[int], int], hours: int, launches: tuple[Planned, ...] = ()) -> Outlook:
     """Of the third week, after so many hours of it."""
     spent = sum(spend(hour) for hour in range(336, 336 + hours))
-    usual = lived(spend, 336 + hours, planned)
-    return outlook(usual, THIRD_WEEK, THIRD_WEEK.start + hours * HOUR_S, spent, planned)
+    usual = lived(spend, 336 + hours, launches)
+    return outlook(usual, THIRD_WEEK, THIRD_WEEK.start + hours * HOUR_S, spent, launches)
 
 
 def test_what_is_steady_goes_on() -> None:
@@ -152,18 +155,32 @@ def test_regular_days_make_a_narrower_interval_than_wild_ones() -> None:
     st.lists(st.builds(Planned, st.just(MONDAY + 3.0e5), st.just(MONDAY + 6.0e5), st.floats(1, 1e5)), max_size=2),
 )  # fmt: skip
 def test_any_past_gives_a_forecast_in_order(
-    past: list[int], spent: int, part: float, planned: list[Planned]
+    past: list[int], spent: int, part: float, launches: list[Planned]
 ) -> None:
-    usual = lived(lambda hour: past[hour], len(past), tuple(planned))
+    usual = lived(lambda hour: past[hour], len(past), tuple(launches))
     now = max(THIRD_WEEK.start + part * (WEEK - 1), MONDAY + len(past) * HOUR_S * 1.0)
     window = Span(THIRD_WEEK.start, THIRD_WEEK.end) if now < THIRD_WEEK.end else Span(int(now), int(now) + 60)
-    found = outlook(usual, window, now, spent, planned)
+    found = outlook(usual, window, now, spent, launches)
     assert spent <= found.low <= found.expected <= found.high
     assert 0.0 <= found.share <= 1.0
 
 
 def test_it_is_plain_data_of_a_few_kilobytes() -> None:
     usual = lived(office, 1_000)
-    data = msgspec.msgpack.encode(usual)
-    assert len(data) < 5_000
-    assert msgspec.msgpack.decode(data, type=Usual) == usual
+    assert len(dump(usual)) < 5_000
+    assert load(dump(usual)) == usual
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x00", b"\x01", b"\x01\xc0", b"\x01\x91\x90", b"\x02" + dump(Usual())[1:]]
+)
+def test_bytes_that_no_version_wrote_are_refused(data: bytes) -> None:
+    with pytest.raises(UnreadableUsual):
+        load(data)
+
+
+def test_an_announced_launch_is_read_from_its_record() -> None:
+    launch = decode(Launch, orjson.dumps(EXAMPLES["config-launch"]))
+    found = planned(launch, share=0.25)
+    assert (found.multiple, found.share, found.cap) == (20.0, 0.25, 25_000 * USD)
+    assert found.end - found.start == 2 * 86_400
