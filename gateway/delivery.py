@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.broker import KafkaError, KafkaTimeoutError, Producer, abandon, not_ours
-from gateway.letter import unseal
+from gateway.letter import FORMAT_HEADER, unseal
 from gateway.overflow import Overflow
 from gateway.spool import Entry, Position
 
@@ -170,7 +170,10 @@ class Delivery:
             while True:
                 try:
                     future = await sender.send(
-                        letter.topic.decode(), letter.value, key=letter.key, headers=list(letter.headers)
+                        letter.topic.decode(),
+                        letter.value,
+                        key=letter.key,
+                        headers=[(FORMAT_HEADER, letter.format)],
                     )
                 except KafkaTimeoutError:
                     # No room in the producer's buffer yet: the record was not taken.

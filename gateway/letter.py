@@ -5,35 +5,34 @@ from __future__ import annotations
 import struct
 from typing import Final, NamedTuple
 
-_HEAD: Final = struct.Struct("<BHH")
+_HEAD: Final = struct.Struct("<BBHH")
 _VERSION: Final = 1
-_HEADERS: Final = (("tidegate-format", b"tidegate"),)
+FORMAT_HEADER: Final = "tidegate-format"
+NATIVE: Final = b"tidegate"
+"""Format of the records of the wire contract, whatever ingest takes the others on its topic for."""
 
 
 class Letter(NamedTuple):
-    """What goes to the broker: `topic` is the physical name."""
+    """What goes to the broker: `topic` is the physical name, `format` the value of the header of that name."""
 
     topic: bytes
     key: bytes
     value: bytes
-
-    @property
-    def headers(self) -> tuple[tuple[str, bytes], ...]:
-        """It is of the wire format, whatever ingest takes the other records on the topic for."""
-        return _HEADERS
+    format: bytes = NATIVE
 
 
-def seal(topic: bytes, key: bytes, value: bytes) -> bytes:
-    """A version byte, the lengths of topic and key, then all three."""
-    return b"".join((_HEAD.pack(_VERSION, len(topic), len(key)), topic, key, value))
+def seal(letter: Letter) -> bytes:
+    """A version byte, the lengths of format, topic and key, then those three and the value."""
+    topic, key, value, name = letter
+    return b"".join((_HEAD.pack(_VERSION, len(name), len(topic), len(key)), name, topic, key, value))
 
 
 def unseal(payload: bytes) -> Letter | None:
     """The record again; None if a later version of this library has written it."""
-    version, topic, key = _HEAD.unpack_from(payload)
+    version, name, topic, key = _HEAD.unpack_from(payload)
     if version != _VERSION:
         return None
-    at = _HEAD.size
-    return Letter(
-        payload[at : at + topic], payload[at + topic : at + topic + key], payload[at + topic + key :]
-    )
+    name += _HEAD.size
+    topic += name
+    key += topic
+    return Letter(payload[name:topic], payload[topic:key], payload[key:], payload[_HEAD.size : name])

@@ -25,7 +25,7 @@ from typing import Final, Self
 
 from gateway.broker import Connection, Producer, producer
 from gateway.delivery import Delivery, Store
-from gateway.letter import seal
+from gateway.letter import Letter, seal
 from gateway.overflow import Overflow
 from gateway.slots import claim
 from gateway.spool import MAX_BYTES, Fsync
@@ -93,15 +93,19 @@ class Publisher:
 
     def publish(self, event: CostEvent) -> bool:
         """Take one event. False if it was dropped: there is no room for it any more, or this is closed."""
-        return self._put(self._events, (event.workflow or UNATTRIBUTED).encode(), event.to_json())
+        return self._put(Letter(self._events, (event.workflow or UNATTRIBUTED).encode(), event.to_json()))
+
+    def publish_foreign(self, key: str, value: bytes, form: str) -> bool:
+        """Take one event in a format that ingest reads by an adapter, as `litellm`. False as for `publish`."""
+        return self._put(Letter(self._events, key.encode(), value, form.encode()))
 
     def publish_outcome(self, outcome: Outcome) -> bool:
         """Take one outcome. False as for `publish`."""
-        return self._put(self._outcomes, outcome.trace_id.encode(), outcome.to_json())
+        return self._put(Letter(self._outcomes, outcome.trace_id.encode(), outcome.to_json()))
 
     def acknowledge(self, ack: ThrottleAck) -> bool:
         """Take one answer to a throttle command. False as for `publish`."""
-        return self._put(self._acks, ack.command_id.encode(), ack.to_json())
+        return self._put(Letter(self._acks, ack.command_id.encode(), ack.to_json()))
 
     def start(self) -> Self:
         """Open the spool and begin to deliver, also if the broker is away. Raises OSError."""
@@ -155,8 +159,8 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def _put(self, topic: bytes, key: bytes, value: bytes) -> bool:
-        payload = seal(topic, key, value)
+    def _put(self, letter: Letter) -> bool:
+        payload = seal(letter)
         with self._lock:
             if not self._open or self._queued_bytes + len(payload) > self._max_memory_bytes:
                 self._dropped += 1

@@ -83,8 +83,10 @@ def names(numbers: range) -> list[str]:
 
 
 def test_a_letter_is_unsealed_as_it_was_sealed_and_a_later_version_is_left_alone() -> None:
-    assert unseal(seal(b"topic", b"", b"value")) == Letter(b"topic", b"", b"value")
-    assert unseal(b"\x02" + seal(b"t", b"k", b"v")[1:]) is None
+    assert unseal(seal(Letter(b"topic", b"", b"value", b"litellm"))) == Letter(
+        b"topic", b"", b"value", b"litellm"
+    )
+    assert unseal(b"\x02" + seal(Letter(b"t", b"k", b"v"))[1:]) is None
 
 
 @pytest.mark.parametrize("on_disk", [True, False])
