@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.detection import table
+from benchmarks.detection.kept import Kept
 from benchmarks.detection.match import DEFAULTS, OURS, SHIPPED, Entry, Terms, play, thresholds
 from benchmarks.detection.scoring import Report, Tally, report
 from benchmarks.detection.spread import intervals
@@ -18,6 +19,7 @@ from benchmarks.process import ROOT
 DOCS = ROOT / "docs" / "detection.md"
 BLOCK = "<!-- figures: detection -->"
 QUICK_CLIENTS = 10
+QUICK_CALLS = 15_000
 
 
 def main() -> int:
@@ -26,7 +28,8 @@ def main() -> int:
     budgets = tuple(sorted(args.budgets))
     quick_count = QUICK_CLIENTS if args.quick else None
     parts: dict[Entry, list[Tally]] = {}
-    by_seed: dict[int, dict[str, object]] = {}
+    by_seed: dict[int, Report] = {}
+    kept = None if args.fresh else Kept.of_present_code()
     cpu_s: dict[str, float] = {}
     calls = 0
     for seed in args.seeds:
@@ -36,23 +39,24 @@ def main() -> int:
             variants=args.variants or (1 if args.quick else 2),
             budgets=budgets,
             ours=not args.peers_only,
-            max_calls=args.max_calls,
+            tuned=not args.quick,
+            max_calls=args.max_calls or (QUICK_CALLS if args.quick else Terms.max_calls),
         )
-        limits = thresholds(terms, args.processes)
-        played = play(terms, limits, args.processes)
+        limits = thresholds(terms, args.processes, kept)
+        played = play(terms, limits, args.processes, kept)
         calls += played.calls
         for name, seconds in played.cpu_s.items():
             cpu_s[name] = cpu_s.get(name, 0.0) + seconds
         for entry, found in played.tallies.items():
             parts.setdefault(entry, []).append(found)
         if terms.ours:
-            by_seed[seed] = table.figures(report(played.tallies[OURS, DEFAULTS]))
+            by_seed[seed] = report(played.tallies[OURS, DEFAULTS])
     tallies = {entry: Tally.joined(listed) for entry, listed in parts.items()}
     reports = {entry: report(found) for entry, found in tallies.items()}
-    text = _text(reports, tallies, budgets)
+    text = _text(reports, tallies, budgets, by_seed)
     print(text)
     line = _line(reports, budgets) | {
-        "seeds": by_seed or args.seeds,
+        "seeds": {seed: table.figures(found) for seed, found in by_seed.items()} or args.seeds,
         "calls": calls,
         "cpu_us_per_call": {name: round(1e6 * s / max(calls, 1), 2) for name, s in cpu_s.items()},
     }
@@ -69,7 +73,12 @@ def main() -> int:
     return 0
 
 
-def _text(reports: dict[Entry, Report], tallies: dict[Entry, Tally], budgets: tuple[float, ...]) -> str:
+def _text(
+    reports: dict[Entry, Report],
+    tallies: dict[Entry, Tally],
+    budgets: tuple[float, ...],
+    by_seed: dict[int, Report],
+) -> str:
     any_report = next(iter(reports.values()))
     parts = [
         f"{any_report.material.n} material incidents ({any_report.large_n} large), {any_report.launches} launches,"
@@ -85,6 +94,8 @@ def _text(reports: dict[Entry, Report], tallies: dict[Entry, Tally], budgets: tu
         ours = reports[OURS, DEFAULTS]
         parts += ["### Ours at its defaults, by kind\n", table.kinds(ours)]
         parts += ["### Spread\n", table.intervals(intervals(tallies[OURS, DEFAULTS]), ours)]
+        if len(by_seed) > 1:
+            parts.append(table.over_seeds(by_seed))
     return "\n".join(parts)
 
 
@@ -111,7 +122,8 @@ def _arguments() -> argparse.Namespace:
         "--budgets", type=_floats, default=[0.25, 1.0, 4.0], help="false pages per workflow-month"
     )
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--max-calls", type=int, default=Terms.max_calls, help="of one stream")
+    parser.add_argument("--max-calls", type=int, help=f"of one stream; default {Terms.max_calls}")
+    parser.add_argument("--fresh", action="store_true", help="play again what was played with the same code")
     parser.add_argument("--peers-only", action="store_true", help="leave ourselves out")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/detection.md")

@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from typing import Any, Final
 
 from benchmarks.detection import stage
+from benchmarks.detection.kept import Kept
 from benchmarks.detection.labelled import MAX_CALLS, chosen, of_client
 from benchmarks.detection.paging import pages_of, threshold_for
 from benchmarks.detection.peers import PEERS, Scores, minutes_of
@@ -37,6 +38,8 @@ class Terms:
         Clients of each split; None for all.
     budgets : tuple of float
         False pages per workflow and month that a threshold may cost.
+    tuned : bool
+        Ours at each of the budgets too, not only at the defaults.
     """
 
     seed: int
@@ -44,6 +47,7 @@ class Terms:
     variants: int
     budgets: tuple[float, ...]
     ours: bool = True
+    tuned: bool = True
     max_calls: int = MAX_CALLS
 
 
@@ -56,10 +60,10 @@ class Played:
     calls: int
 
 
-def thresholds(terms: Terms, processes: int) -> dict[Entry, float]:
+def thresholds(terms: Terms, processes: int, kept: Kept | None = None) -> dict[Entry, float]:
     """For each peer and budget, fitted on clean streams of the train split; and those that are shipped."""
     clean: dict[str, list[tuple[Scores, float]]] = defaultdict(list)
-    for scores, warm in _spread(_train, terms, "train", processes):
+    for scores, warm in _spread(_train, terms, "train", processes, kept):
         for name, each in scores.items():
             clean[name].append((each, warm))
     fitted = {
@@ -70,12 +74,12 @@ def thresholds(terms: Terms, processes: int) -> dict[Entry, float]:
     return fitted | {(p.name, SHIPPED): p.shipped for p in PEERS if p.shipped is not None}
 
 
-def play(terms: Terms, limits: dict[Entry, float], processes: int) -> Played:
+def play(terms: Terms, limits: dict[Entry, float], processes: int, kept: Kept | None = None) -> Played:
     """Pages of everybody on the held-out clients, scored."""
     tallies: dict[Entry, list[Tally]] = defaultdict(list)
     cpu_s: dict[str, float] = defaultdict(float)
     calls = 0
-    for found, took, n in _spread(_held_out, terms, "held_out", processes, limits):
+    for found, took, n in _spread(_held_out, terms, "held_out", processes, kept, limits):
         calls += n
         for entry, part in found.items():
             tallies[entry].append(part)
@@ -119,25 +123,31 @@ def _everybody(
                 yield (name, setting), pages_of(scores, limit)
     if not terms.ours:
         return
+    # The page budget that is shipped needs no second look.
+    others = [b for b in terms.budgets if b != WorkflowConfig().page_budget] if terms.tuned else []
     begun = time.process_time()
-    shipped = stage.alerts_of(stream)
-    cpu_s[OURS] += time.process_time() - begun
+    shipped, *tuned = stage.alerts_at(stream, [None, *others])
+    cpu_s[OURS] += (time.process_time() - begun) / (1 + len(others))
     yield (OURS, DEFAULTS), shipped
-    for budget in terms.budgets:
-        # The page budget that is shipped needs no second look.
-        same = budget == WorkflowConfig().page_budget
-        yield (OURS, f"{budget:g}"), shipped if same else stage.alerts_of(stream, page_budget=budget)
+    at = dict(zip(others, tuned, strict=True))
+    for budget in terms.budgets if terms.tuned else ():
+        yield (OURS, f"{budget:g}"), at.get(budget, shipped)
 
 
 def _spread(
-    work: Callable[..., Any], terms: Terms, split: Split, processes: int, extra: object = None
+    work: Callable[..., Any],
+    terms: Terms,
+    split: Split,
+    processes: int,
+    kept: Kept | None,
+    extra: object = None,
 ) -> Iterable[Any]:
     """The work of each client of a split, in processes (one is this one), with a line of progress on stderr."""
     n = len(chosen(split, terms.count))
     begun = time.perf_counter()
     # Spawned: a child must not inherit the threads of whatever runs this.
     with get_context("spawn").Pool(processes) if processes > 1 else nullcontext() as pool:
-        tasks = [(work, terms, split, i, extra) for i in range(n)]
+        tasks = [(kept, work, terms, split, i, extra) for i in range(n)]
         results = pool.imap_unordered(_call, tasks) if pool is not None else map(_call, tasks)
         for done, result in enumerate(results, 1):
             yield result
@@ -150,6 +160,8 @@ def _spread(
                 )
 
 
-def _call(task: tuple[Callable[..., Any], Terms, Split, int, object]) -> Any:
-    work, *rest = task
-    return work(*rest)
+def _call(task: tuple[Kept | None, Callable[..., Any], Terms, Split, int, object]) -> Any:
+    kept, work, *rest = task
+    if kept is None:
+        return work(*rest)
+    return kept.once(f"{work.__name__} {rest!r}", lambda: work(*rest))

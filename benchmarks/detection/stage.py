@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -10,6 +10,10 @@ from benchmarks.detection.stream import Calls, Page, Stream
 from benchmarks.detection.traffic import MODELS
 from schemas.alerts import Alert
 from schemas.control import Launch, Tuning, TuningSettings
+from schemas.rollups import Rollup, Tick
+from service.detect.desk import Desk
+from service.detect.state import WorkflowState
+from service.detect.step import Effects
 from service.replay import Replay
 from service.rules.config import ConfigBook
 
@@ -56,14 +60,54 @@ def book_of(stream: Stream, page_budget: float | None = None) -> ConfigBook:
 
 def alerts_of(stream: Stream, page_budget: float | None = None) -> list[Page]:
     """Everything that fired, once each, in order of time."""
-    replay = Replay(book_of(stream, page_budget))
+    return alerts_at(stream, [page_budget])[0]
+
+
+def alerts_at(stream: Stream, page_budgets: Sequence[float | None]) -> list[list[Page]]:
+    """The same at each of several page budgets. The stream is read once, which is half of the work."""
+    books = [book_of(stream, budget) for budget in page_budgets]
+    replay = _SideBySide(books)
     fired: list[Page] = []
     for line in lines(stream):
         effects = replay.feed(line)
         if effects is not None:
-            fired += [page for alert in effects.alerts if (page := _page(alert)) is not None]
-    fired += [page for alert in replay.drain().alerts if (page := _page(alert)) is not None]
-    return fired
+            fired += _pages(effects.alerts)
+    fired += _pages(replay.drain().alerts)
+    return [fired, *(beside.fired for beside in replay.beside)]
+
+
+class _SideBySide(Replay):
+    """A replay of the first configuration, whose records desks of the others are given too."""
+
+    def __init__(self, books: Sequence[ConfigBook]) -> None:
+        super().__init__(books[0])
+        self.beside = [_Beside(book) for book in books[1:]]
+
+    def judge(self, record: Rollup | Tick) -> Effects:
+        for beside in self.beside:
+            beside.judge(record)
+        return super().judge(record)
+
+
+class _Beside:
+    """One more desk."""
+
+    def __init__(self, book: ConfigBook) -> None:
+        self.fired: list[Page] = []
+        self._book = book
+        self._states: dict[str, WorkflowState] = {}
+        self._desk = Desk(0, self._states.get)
+        self._offset = 0
+
+    def judge(self, record: Rollup | Tick) -> None:
+        applied = self._desk.apply(record, self._offset, 0.0, self._book)
+        self._offset += 1
+        self._states.update(applied.changed)
+        self.fired += _pages(applied.effects.alerts)
+
+
+def _pages(alerts: Sequence[Alert]) -> list[Page]:
+    return [page for alert in alerts if (page := _page(alert)) is not None]
 
 
 def _page(alert: Alert) -> Page | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from statistics import mean, stdev
 from typing import Any, Final
 
 from benchmarks.detection.match import DEFAULTS, OURS, SHIPPED, Entry
@@ -115,6 +116,19 @@ def intervals(found: Mapping[str, Interval], report: Report) -> str:
         for key, (low, high) in found.items()
     ]
     return _table(["figure", "value", "5th–95th percentile over clients"], rows)
+
+
+def over_seeds(by_seed: Mapping[int, Report]) -> str:
+    """Figures of each seed: how far they lie apart."""
+    head = ["figure", *(f"seed {seed}" for seed in by_seed), "mean", "standard deviation"]
+    rows = []
+    for key, (_, read) in FIGURES.items():
+        values = [read(report) for report in by_seed.values()]
+        there = [value for value in values if value is not None]
+        spread = stdev(there) if len(there) > 1 else None
+        middle = mean(there) if there else None
+        rows.append([key, *(_number(v, 3) for v in values), _number(middle, 3), _number(spread, 3)])
+    return _table(head, rows)
 
 
 def figures(report: Report) -> dict[str, Any]:

@@ -96,3 +96,9 @@ def test_peers_play_on_held_out_clients_with_thresholds_of_others() -> None:
     assert len(clients) == 2
     assert all(len(found.watched) == 4 for found in played.tallies.values())
     assert played.calls > 0
+
+
+def test_seeds_stand_side_by_side_with_how_far_they_lie_apart() -> None:
+    lines = table.over_seeds({1: a_report(0.8), 2: a_report(0.9)}).splitlines()
+    assert lines[0] == "| figure | seed 1 | seed 2 | mean | standard deviation |"
+    assert "| material_recall | 0.800 | 0.900 | 0.850 | 0.071 |" in lines
