@@ -191,7 +191,7 @@ def due(climb: Climb, rule: Rule, trouble: bool) -> float:
         case "releasing":
             return min(climb.moved + way.release_every_s, climb.renew)
         case "waiting":
-            return climb.moved + way.approval_wait_s
+            return climb.moved + way.approval_wait_s if trouble else climb.seen + way.clear_s
         case _:
             return float("inf") if trouble else forgotten_at(climb, rule)
 

@@ -209,14 +209,18 @@ def _admit(
     way, (of_all, of_rule) = ladder(rule), _places(climb)
     if _is_protected(climb.scope, terms.guard):
         return _bar(climb, rule, "protected", now, moves)
-    if taken[of_all] >= terms.guard.max_scopes or taken[of_rule] >= way.max_scopes:
+    answer = terms.approvals.get(climb.proposal) if way.approval else None
+    if answer is not None and answer.expires_at is not None and answer.expires_at.timestamp() <= now:
+        answer = None
+    if answer is not None and answer.decision == "no":
+        return _bar(climb, rule, "refused", now, moves)
+    asked = climb.phase == "waiting" or climb.why == "lapsed"
+    full = taken[of_all] >= terms.guard.max_scopes or taken[of_rule] >= way.max_scopes
+    # Room is needed to ask and to act on a yes, not to wait for an answer.
+    if full and (answer is not None or not (way.approval and asked)):
         return _bar(climb, rule, "limit", now, moves)
-    if way.approval:
-        answer = terms.approvals.get(climb.proposal)
-        if answer is None or (answer.expires_at is not None and answer.expires_at.timestamp() <= now):
-            return _ask(climb, rule, now, moves)
-        if answer.decision == "no":
-            return _bar(climb, rule, "refused", now, moves)
+    if way.approval and answer is None:
+        return _ask(climb, rule, now, moves)
     if climb.phase == "released":  # it came back: to the rung that had stopped it
         climb.relapses += 1
     else:
