@@ -18,7 +18,7 @@ _HOUR_S: Final = 3_600.0
 _DAY_S: Final = 86_400.0
 _MONTH_S: Final = 30 * _DAY_S
 _HALF_LIFE: Final = 7 * _DAY_S
-_SHRINK: Final = 600.0
+_SHRINK: Final = 1_800.0
 """Seconds of evidence that one hour of the day needs to count as much as the whole day's level."""
 _FADE_EVERY_S: Final = 600.0
 _PROFILE_S: Final = 1.5 * _DAY_S
@@ -40,13 +40,14 @@ _SLACK_S: Final = 0.001
 class SilenceParams:
     """Tunables. Money in nano-dollars; `ticket_budget` in false tickets per month and source.
 
-    With `min_excess_nanos` of 1, a silence is worth a ticket whatever was spent: it may have had no price.
+    `warm_seconds` are counted as they fade: four days are known after five. With `min_excess_nanos` of 1, a silence
+    is worth a ticket whatever was spent: it may have had no price.
     """
 
     ticket_budget: float = 0.25
     min_excess_nanos: int = 500_000_000
     min_silence_s: float = 300.0
-    warm_seconds: float = 3 * _DAY_S
+    warm_seconds: float = 4 * _DAY_S
 
 
 class Silence:

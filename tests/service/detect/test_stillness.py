@@ -19,7 +19,7 @@ from tests.service.detect.test_quality import tuned
 
 KEY = scope_key("gateway", "eu-1")
 DAY = 86_400
-DAYS = 4
+DAYS = 6
 STOPS = T0 + DAYS * DAY
 _EVERY = 6
 """Buckets between two calls: enough to be dense, and few enough to be quick."""
@@ -83,7 +83,7 @@ def test_a_gateway_that_stops_is_a_ticket_within_the_hour(regular: bytes) -> Non
 def test_its_sentence_says_how_long_what_is_usual_and_what_may_be_unseen(regular: bytes) -> None:
     first = waited(decode(regular), 3_600)[0]
     assert first.summary == (
-        "gateway eu-1, since 23:59 UTC on Jan 4: no call for 5 min, where more than 5 min is unusual at this time"
+        "gateway eu-1, since 00:00 UTC: no call for 5 min, where more than 5 min is unusual at this time"
         " of day; about $0.050 is usually spent in such a time. Check that it runs, and that what it publishes"
         " arrives."
     )
