@@ -50,6 +50,17 @@ def _median(rows: Floats) -> Floats:
     return np.where(known > 0, (low + high) / 2, np.nan)
 
 
+def _mads(distance: Floats, mad: Floats) -> Floats:
+    """A distance from a median in MADs that are never too small, each worth a deviation of a Gaussian."""
+    return distance / (_MAD_TO_SIGMA * np.maximum(mad, _LEAST_MAD))
+
+
+def _over_week(values: Floats) -> Floats:
+    """Distance from the median of the trailing week, in MADs of the same."""
+    residual = values - trailing_quantile(values, _WEEK)
+    return _mads(residual, trailing_quantile(np.abs(residual), _WEEK))
+
+
 def hour_of_week(minutes: Minutes) -> Scores:
     """Distance from the median of the same hour of the week, in MADs (Iglewicz and Hoaglin's modified z).
 
@@ -64,8 +75,7 @@ def hour_of_week(minutes: Minutes) -> Scores:
     for rows, begin, end in ((days, 2 * _DAY, _WEEK + 6), (weeks, _WEEK + 6, len(values))):
         part = rows[begin:end]
         middle = _median(part)
-        mad = _median(np.abs(part - middle[:, None]))
-        score[begin:end] = (values[begin:end] - middle) / (_MAD_TO_SIGMA * np.maximum(mad, _LEAST_MAD))
+        score[begin:end] = _mads(values[begin:end] - middle, _median(np.abs(part - middle[:, None])))
     return scored(minutes, STEP, score)
 
 
@@ -80,10 +90,7 @@ def s_h_esd(minutes: Minutes) -> Scores:
     """
     values = log_spend(minutes)
     season = _median(_earlier(values, [_DAY * d for d in range(1, 8)]))
-    rest = values - season
-    residual = rest - trailing_quantile(rest, _WEEK)
-    mad = trailing_quantile(np.abs(residual), _WEEK)
-    score = residual / (_MAD_TO_SIGMA * np.maximum(mad, _LEAST_MAD))
+    score = _over_week(values - season)
     score[: 3 * _DAY] = np.nan
     return scored(minutes, STEP, score)
 
@@ -101,8 +108,6 @@ def cost_per_trace(minutes: Minutes) -> Scores:
     enough = (begun >= 5) & (paid > 0)
     unit = np.full(len(spend), np.nan)
     unit[enough] = np.log(paid[enough] / begun[enough])
-    middle = trailing_quantile(unit, _WEEK)
-    mad = trailing_quantile(np.abs(unit - middle), _WEEK)
-    score = (unit - middle) / (_MAD_TO_SIGMA * np.maximum(mad, _LEAST_MAD))
+    score = _over_week(unit)
     score[:_DAY] = np.nan
     return scored(minutes, STEP, score)

@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 
+from benchmarks.detection.peers.seasonal import STEP
 from benchmarks.detection.peers.series import DAY, Minutes, Scores, scored, stepped
 
-STEP: Final = 10
 _LEVEL: Final = 0.98
 _CALIBRATION: Final = 2 * DAY // STEP
 _ALARM: Final = 1e-4
