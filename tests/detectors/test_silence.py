@@ -75,7 +75,9 @@ def test_a_night_is_no_silence_and_a_morning_without_calls_is() -> None:
     assert not silence.score(nothing_until(closed + 13 * 3_600.0)).speaks, "at seven in the morning"
     alarm = silence.alarm()
     assert alarm is not None
-    assert 14 * 3_600.0 < alarm - closed < 19.5 * 3_600.0, "by lunchtime, where it should have opened at eight"
+    assert 14 * 3_600.0 < alarm - closed < 19.5 * 3_600.0, (
+        "by lunchtime, where it should have opened at eight"
+    )
 
 
 def test_bursty_traffic_is_given_longer_than_even_traffic_of_as_many_calls() -> None:
