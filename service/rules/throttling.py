@@ -157,7 +157,8 @@ def _move(state: Throttling, climb: Climb, terms: Terms, moves: Moves, *, troubl
             climb.seen = state.now
         return
     changed = climb.mode != rule.mode
-    climb.mode = rule.mode
+    if changed:  # what was only a dry run has helped nobody yet
+        climb.mode, climb.moved = rule.mode, state.now
     change = step(climb, rule, trouble, state.now)
     if change is not None:
         _tell(climb, rule, change, state.now, moves, climb.why)
