@@ -36,6 +36,9 @@ from schemas.topics import COST_EVENTS, OUTCOMES, THROTTLE_ACKS
 _GATHER_S: Final = 0.005
 """How long events gather in memory before they are written together: what a killed process loses."""
 _STOP_S: Final = 5.0
+_MAX_BYTES: Final = 98_304
+"""Of one record: within a batch of the producer, and half as much again as ingest reads. What the broker could not
+take would hold up everything behind it."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -92,7 +95,7 @@ class Publisher:
         self._all_delivered = False
 
     def publish(self, event: CostEvent) -> bool:
-        """Take one event. False if it was dropped: there is no room for it any more, or this is closed."""
+        """Take one event. False if it was dropped: it is too large, there is no room for it, or this is closed."""
         return self._put(Letter(self._events, (event.workflow or UNATTRIBUTED).encode(), event.to_json()))
 
     def publish_foreign(self, key: str, value: bytes, form: str) -> bool:
@@ -162,7 +165,8 @@ class Publisher:
     def _put(self, letter: Letter) -> bool:
         payload = seal(letter)
         with self._lock:
-            if not self._open or self._queued_bytes + len(payload) > self._max_memory_bytes:
+            full = self._queued_bytes + len(payload) > self._max_memory_bytes
+            if full or len(payload) > _MAX_BYTES or not self._open:
                 self._dropped += 1
                 return False
             self._queue.append(payload)

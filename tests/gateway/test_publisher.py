@@ -166,6 +166,15 @@ def test_two_processes_share_a_folder_and_the_one_that_died_is_delivered_for(tmp
     assert list(tmp_path.rglob("*.segment")) == []
 
 
+def test_a_record_that_no_broker_would_take_is_dropped_at_once(tmp_path: Path) -> None:
+    wire = Wire()
+    with publisher(wire, tmp_path) as sender:
+        assert not sender.publish_foreign("key", b"x" * 200_000, "litellm")
+        assert sender.publish(event(0))
+    assert wire.arrived == ["e-0"]
+    assert sender.counts()["dropped"] == 1
+
+
 def test_memory_is_bounded_and_what_does_not_fit_is_dropped_and_counted() -> None:
     wire = Wire()
     wire.away = True
