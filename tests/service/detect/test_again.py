@@ -28,8 +28,8 @@ class Script:
         self.says: Signal | None = None
         monkeypatch.setattr(module, "signals", self._signals)
 
-    def _signals(self, *_: object) -> tuple[list[Signal], bool]:
-        return ([self.says] if self.says else []), self.says is None
+    def _signals(self, *_: object) -> tuple[list[Signal], bool, bool]:
+        return ([self.says] if self.says else []), self.says is None, True
 
     def play(self, buckets: int, says: Signal | None) -> list[Effects]:
         told = []
