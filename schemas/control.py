@@ -298,7 +298,7 @@ class Rule(Control):
     action: RuleAction
     mode: Literal["enforce", "dry_run"] = "dry_run"
     duration_s: Annotated[float, Field(ge=10, le=86_400)] = 600.0
-    ladder: Ladder | None = Field(None, description="absent = the action at once, for duration_s")
+    ladder: Ladder | None = Field(None, description="absent = the action at once")
 
     @field_validator("ladder")
     @classmethod
