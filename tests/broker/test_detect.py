@@ -19,9 +19,19 @@ from schemas.alerts import Alert
 from schemas.control import Rule, RuleBlock, Switch, Tuning, TuningSettings
 from schemas.dead_letters import DeadLetter
 from schemas.decode import decode
-from schemas.rollups import LiveTrace, Rollup, Source, Tick
+from schemas.rollups import LiveTrace, Rollup, Source, Tick, Watched
 from schemas.throttles import ThrottleCommand
-from schemas.topics import ALERTS, CONFIG, CONFIG_REJECTIONS, DEAD_LETTERS, ROLLUPS, THROTTLE_COMMANDS, Topic
+from schemas.topics import (
+    ALERTS,
+    CONFIG,
+    CONFIG_REJECTIONS,
+    DEAD_LETTERS,
+    ROLLUPS,
+    THROTTLE_COMMANDS,
+    WORKFLOW_STATE,
+    Topic,
+)
+from service.detect import state
 from service.kafka.admin import create_topics
 from service.kafka.embedded.broker import EmbeddedBroker, free_port
 from service.rules.config import control_key
@@ -51,7 +61,7 @@ class Bench:
             record = rollup(self._at)
             if record is not None:
                 await self._producer.send(
-                    kafka.topic(ROLLUPS), key=record.workflow.encode(), value=record.to_json()
+                    kafka.topic(ROLLUPS), key=record.key.encode(), value=record.to_json()
                 )
             self._at += 10
             tick = Tick(partition=0, partitions=1, watermark=_time(self._at))
@@ -195,6 +205,25 @@ async def test_a_record_that_cannot_be_read_is_kept_and_the_rest_goes_on(
         letter = decode(DeadLetter, record.value)
         assert letter.value == b'{"type":"rollup","workflow":7}'
         assert letter.origin.topic == bench.settings.kafka.topic(ROLLUPS)
+
+
+async def test_a_scope_is_kept_beside_a_workflow_of_its_name(
+    broker: EmbeddedBroker, topic_prefix: str, tmp_path: Path
+) -> None:
+    team = Watched(kind="team", value="payments")
+    async with detecting(broker, topic_prefix, tmp_path / "detect.log") as bench:
+        named = {"workflow": "team payments"}
+        await bench.pass_time(3, lambda at: usual(at).model_copy(update=named))
+        await bench.pass_time(
+            4, lambda at: usual(at).model_copy(update={**named, "type": "scope", "scope": team})
+        )
+        await bench.until(lambda: _calls(bench, {b"team payments": 18, team.key.encode(): 24}))
+        assert not await bench.written(DEAD_LETTERS)
+
+
+async def _calls(bench: Bench, wanted: dict[bytes, int]) -> bool:
+    newest = {record.key: state.decode(record.value) for record in await bench.written(WORKFLOW_STATE)}
+    return {key: found.totals.calls for key, found in newest.items()} == wanted
 
 
 async def test_a_tuning_change_takes_effect_at_once_and_a_bad_one_never(
