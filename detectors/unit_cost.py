@@ -47,6 +47,9 @@ _MOST_TRACES: Final = 5_000.0
 _STILL: Final = 0.5
 """Share (of logs) of what a scale sees that every shorter one must still show, within its own noise."""
 _DOUBT: Final = 1.0
+_LASTED: Final = 4.0
+_LASTS: Final = 1.2
+"""What a scale shows half of began at most four of its half-lives ago, and, where it crept, at least one."""
 _SLOW_FROM: Final = 4
 _SLOW_GATE: Final = 20
 """What only shows over hours is no hurry: it must have cost so many times more."""
@@ -145,9 +148,9 @@ class UnitCost:
             return Score(0.0, 1.0, gate_nanos=gate, ready=self._warm())
         values = self._values(window)
         noise, budget, since_begin = self._noise, self.params.page_budget, 1.0 / self._traces
-        best, factor, rate = 0.0, -1, 0.0
-        slow = False
+        best, factor, scale, rate = 0.0, -1, 0, 0.0
         over: tuple[float, ...] = ()
+        seen = []
         least = [math.inf] * len(FACTORS)
         for h in range(len(SCALES)):
             sums = self._peek(h, window.end, values)
@@ -158,7 +161,9 @@ class UnitCost:
             traces = sums[BEGUN] + 1.0
             worth = min(usual.traces_worth(sums) + 1.0, traces)
             threshold, stray = noise.threshold(h, budget), 1.0 + 1.0 / noise.blocks[h]
-            for f, x in enumerate(usual.logs_over(sums)):
+            residuals = usual.logs_over(sums)
+            seen.append(residuals)
+            for f, x in enumerate(residuals):
                 sampling = noise.per_trace[f] / (traces if f in _OF_TRACES else worth)
                 if x > 0.0 and least[f] >= _STILL * x:
                     spread = (
@@ -166,9 +171,9 @@ class UnitCost:
                     )
                     value = x / (math.sqrt(spread) * threshold)
                     if value > best:
-                        if h < _SLOW_FROM or best < 1.0 or slow:
+                        if h < _SLOW_FROM or best < 1.0 or scale >= _SLOW_FROM:
                             # What a short scale tells is not left to the gate of a long one.
-                            factor, slow = f, h >= _SLOW_FROM
+                            factor, scale = f, h
                         best = value
                 least[f] = min(least[f], x + _DOUBT * math.sqrt(sampling))
         if factor < 0:
@@ -176,16 +181,26 @@ class UnitCost:
         excess, _ = self._excess.peek(window.end, over, 0.0)
         # What the traces of now would usually cost: what is much in the quiet is little in a launch.
         now = round(min(rate, _MOST) * self.params.min_excess_seconds)
-        since = self._since[factor]
+        gate = max(gate, now) * (_SLOW_GATE if scale >= _SLOW_FROM else 1)
         return Score(
             value=best,
             threshold=1.0,
             usual_nanos=max(0, window.cost_nanos - round(max(over[factor], 0.0))),
             excess_nanos=max(0, round(excess[factor])),
-            gate_nanos=max(gate, now) * (_SLOW_GATE if slow else 1),
+            gate_nanos=gate,
             factor=FACTORS[factor],
-            since=window.start if since is None else since,
+            since=self._began(factor, [row[factor] for row in seen], scale, window),
         )
+
+    def _began(self, f: int, residuals: Sequence[float], scale: int, window: Window) -> float:
+        """When it began: since when there is excess, as far as the longest scale that shows half of it allows."""
+        since = self._since[f]
+        since = window.start if since is None else min(since, window.start)
+        shown = [h for h in range(scale, len(SCALES)) if residuals[h] >= _STILL * residuals[scale]]
+        half_life = SCALES[shown[-1]]
+        if half_life >= SCALES[_SLOW_FROM]:
+            since = min(since, window.end - _LASTS * half_life)
+        return max(since, window.end - _LASTED * half_life)
 
     def explain(self, window: Window) -> Sequence[Contribution]:
         """LMDI of the window's spend against the usual spend of as many seconds."""

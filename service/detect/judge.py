@@ -27,7 +27,7 @@ _KIND_OF_FACTOR: Final[dict[str, Kind]] = {
     "cache": "cache_collapse",
 }
 _CREEPING: Final = ("input_per_call", "output_per_call", "cost_per_trace")
-_CREEP_S: Final = 21_600.0
+_CREEP_S: Final = 16_200.0
 """What took this long until it was seen came slowly."""
 _RECENT_S: Final = 180.0
 _LIVE_SHARE_OF_BUDGET: Final = 0.25
