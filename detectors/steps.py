@@ -42,6 +42,9 @@ class Steps:
     def add(self, start: float, cost: float, *, frozen: bool) -> None:
         """Add a window that begins at `start` (epoch seconds). What comes late counts for the present step."""
         step = start // STEP_S
+        if self._step is not None and step <= self._step and not frozen:
+            self._spent[-1] += cost  # most windows: no step has ended
+            return
         if frozen:
             self._held = step if self._held is None else max(step, self._held)
         elif self._step is not None and step > self._step:
@@ -63,6 +66,8 @@ class Steps:
             Nano-dollars per step, and those above the usual of all steps of its stretch; zeros if none is.
         """
         rate, over = 0.0, 0.0
+        if max(self._spent) < usual:
+            return rate, over
         lows = self._lows(self._passed(start, 0.0))
         for (steps, _), low, high in zip(_STRETCHES, lows, self._high, strict=False):
             if low >= max(high, usual):

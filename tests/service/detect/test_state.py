@@ -216,7 +216,11 @@ def test_a_part_that_grew_reads_what_was_shorter(kind: type[Any]) -> None:
 
 def test_a_damaged_detector_makes_the_state_unreadable_and_says_which() -> None:
     stored = msgspec.msgpack.decode(DATA[1:])
-    stored[module._Stored.__struct_fields__.index("detectors")]["live_trace.2"] = [1, 2, 3]
+    stored[module._Stored.__struct_fields__.index("detectors")][module._key(DETECTORS["live_trace"])] = [
+        1,
+        2,
+        3,
+    ]
     with pytest.raises(UnreadableState, match="live_trace"):
         decode(DATA[:1] + msgspec.msgpack.encode(stored))
 
