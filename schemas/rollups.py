@@ -129,7 +129,7 @@ class Rollup(Record):
     One of type `scope` counts calls a second time, across workflows: leave it out of any sum of spend.
     """
 
-    max_bytes: ClassVar[int] = 131_072
+    max_bytes: ClassVar[int] = 147_456
 
     type: Literal["rollup", "scope"] = "rollup"
     workflow: Label = Field(description="of type `scope`: what people call the scope")
