@@ -105,9 +105,9 @@ class ExpectedSpend:
         """Spend of the last minutes, nano-dollars per second."""
         return self._recent.sums[0] / self._recent.seconds if self._recent.seconds > 0 else 0.0
 
-    def busiest_rate(self) -> float:
-        """Spend of the dearest ten minutes of the days before, nano-dollars per second."""
-        return self._steps.highest() / STEP_S
+    def busy_rate(self) -> float:
+        """The most that was kept up for twenty minutes on the days before, nano-dollars per second."""
+        return self._steps.busy() / STEP_S
 
     def score(self, window: Window) -> Score:
         expected = self.rate(window.start)

@@ -78,6 +78,10 @@ class Steps:
         """The most that was spent in one step of the days before."""
         return self._high[-1]
 
+    def busy(self) -> float:
+        """The most per step that was kept up for twenty minutes on the days before."""
+        return self._high[0]
+
     def latest(self, start: float, cost: float) -> float:
         """Spend of the present step, or of the one before it if that is more."""
         return max(self._passed(start, cost)[-2:])

@@ -8,7 +8,7 @@ from typing import Final
 from schemas.money import nanos
 from schemas.rollups import BUCKET_SECONDS, Rollup
 from service.detect.bucket import Bucket
-from service.detect.judge import busiest_rate, recent_rate, usual_rate
+from service.detect.judge import busy_rate, recent_rate, usual_rate
 from service.detect.state import WorkflowState
 from service.detect.words import clock, dollars, name, times
 from service.rules.config import ConfigBook, WorkflowConfig
@@ -97,7 +97,7 @@ def announced_signals(
     recent, begun, seconds = running.lately(end, cost, traces)
     usual, floor = usual_rate(state, start), max(nanos(config.min_excess_usd), 1)
     found = [_notice(state, running, now)]
-    multiple, over = running.volume_over(recent, seconds, usual, busiest_rate(state), floor)
+    multiple, over = running.volume_over(recent, seconds, usual, busy_rate(state), floor)
     if multiple:
         note = f"it was announced as {times(running.multiple)} the usual, and is {times(multiple)}"
         found.append(

@@ -180,9 +180,9 @@ def usual_rate(state: WorkflowState, at: float) -> float:
     return _expected(state).rate(at)
 
 
-def busiest_rate(state: WorkflowState) -> float:
-    """Nano-dollars per second of the dearest ten minutes of the days before."""
-    return _expected(state).busiest_rate()
+def busy_rate(state: WorkflowState) -> float:
+    """Nano-dollars per second that were kept up for twenty minutes at most on the days before."""
+    return _expected(state).busy_rate()
 
 
 def recent_rate(state: WorkflowState) -> float:

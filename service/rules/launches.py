@@ -91,7 +91,7 @@ class Running(msgspec.Struct, array_like=True):
         return spent < self.cap
 
     def volume_over(
-        self, cost: float, seconds: float, usual: float, busiest: float, floor: int
+        self, cost: float, seconds: float, usual: float, busy: float, floor: int
     ) -> tuple[float, int]:
         """How many times the usual it spends if that is more than announced, and nano-dollars over the announced.
 
@@ -99,9 +99,9 @@ class Running(msgspec.Struct, array_like=True):
         ----------
         cost, seconds
             Of the last hour or so.
-        usual, busiest : float
-            Nano-dollars per second that are usual now, 0 if that is not known; and of the workflow's dearest ten
-            minutes in the days before: what it does without a launch is not beyond one.
+        usual, busy : float
+            Nano-dollars per second that are usual now, 0 if that is not known; and that it kept up at its busiest.
+            Who announces a multiple thinks of busy hours, not of a mean over silence: it is of the larger one.
         floor : int
             Fewer nano-dollars are not told.
 
@@ -110,9 +110,9 @@ class Running(msgspec.Struct, array_like=True):
         (float, int)
             Zeros if it is not more.
         """
-        if not self.known or usual < 1.0 or seconds < _SOON_S or cost < busiest * seconds:
+        if not self.known or usual < 1.0 or seconds < _SOON_S:
             return 0.0, 0
-        over = round(cost - self.multiple * usual * seconds)
+        over = round(cost - self.multiple * max(usual, busy) * seconds)
         return (cost / (usual * seconds), over) if over >= floor else (0.0, 0)
 
     def unit_over(self, cost: float, traces: float, floor: int) -> tuple[float, float, int]:

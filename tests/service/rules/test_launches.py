@@ -72,23 +72,23 @@ RATE = USD / HOUR
 
 
 @pytest.mark.parametrize(
-    ("why", "cost", "seconds", "usual", "busiest", "known", "told"),
+    ("why", "cost", "seconds", "usual", "busy", "known", "told"),
     [
         ("as announced", 10 * USD, HOUR, RATE, 0.0, True, 0.0),
         ("a little more, in dollars", 10.4 * USD, HOUR, RATE, 0.0, True, 0.0),
         ("more", 15 * USD, HOUR, RATE, 0.0, True, 15.0),
-        ("more, but what it does in a busy ten minutes anyway", 15 * USD, HOUR, RATE, 16 * RATE, True, 0.0),
+        ("more, but as announced of what it keeps up when busy", 15 * USD, HOUR, RATE, 2 * RATE, True, 0.0),
         ("more, in its first minutes", 5 * USD, 500.0, RATE, 0.0, True, 0.0),
         ("more, of nobody knows what", 15 * USD, HOUR, 0.0, 0.0, True, 0.0),
         ("more than it ever did, for it is new", 15 * USD, HOUR, RATE, 0.0, False, 0.0),
     ],
 )
 def test_volume_is_told_beyond_the_announced_multiple(
-    why: str, cost: float, seconds: float, usual: float, busiest: float, known: bool, told: float
+    why: str, cost: float, seconds: float, usual: float, busy: float, known: bool, told: float
 ) -> None:
     now = running()
     now.known = known
-    multiple, over = now.volume_over(cost, seconds, usual, busiest, FLOOR)
+    multiple, over = now.volume_over(cost, seconds, usual, busy, FLOOR)
     assert multiple == pytest.approx(told), why
     assert over == (5 * USD if told else 0)
 
