@@ -65,7 +65,7 @@ class Silence:
     would have to be silent for more than a day is not spoken of. After each outage the next one needs to be longer:
     what comes several times a fortnight is usual.
 
-    Cost: 4 us per window with calls, 2 us to score; 0.9 kB of state.
+    Cost: 3 us per window with calls, up to 9 us to score after hours of silence; 0.9 kB of state.
 
     References
     ----------

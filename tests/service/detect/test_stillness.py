@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ from schemas.rollups import Rollup, scope_key, scope_name
 from service.detect.desk import Desk
 from service.detect.state import WorkflowState, decode, encode
 from service.detect.step import NEVER, Moment, due, step
+from service.replay import Replay
 from service.rules.config import ConfigBook
 from tests.service.detect.builders import BOOK, BUCKET, T0, Doing, played, rollup, tick
 from tests.service.detect.test_quality import tuned
@@ -161,3 +164,34 @@ def test_a_desk_wakes_a_silent_gateway_by_ticks_alone(regular: bytes) -> None:
         found += applied.effects.alerts
     assert found
     assert len({a.fingerprint for a in found}) == 1
+
+
+def test_from_events_to_the_ticket_while_others_go_on() -> None:
+    """Two gateways serve one workflow; one stops: the workflow has no incident, the gateway has one."""
+    replay, told = Replay(ConfigBook.empty()), []
+    for minute in range(0, (DAYS * DAY + 3_600) // 60, 4):
+        at = T0 + minute * 60
+        for gateway, until in (("eu-1", STOPS), ("us-1", STOPS + DAY)):
+            if at < until:
+                event = {
+                    "event_id": f"{gateway}-{minute}",
+                    "occurred_at": at + hash_of(gateway, minute) % 230,
+                    "workflow": "chat",
+                    "gateway": gateway,
+                    "provider": "openai",
+                    "model": "gpt-4o",
+                    "cost_usd": "0.0025",
+                    "input_tokens": 1_000,
+                }
+                if (effects := replay.feed(json.dumps(event).encode())) is not None:
+                    told += effects.alerts
+    assert {(a.workflow, a.verdict.detector, a.severity) for a in told} == {
+        ("gateway eu-1", "data_quality.silence", "warning")
+    }
+    first = told[0]
+    assert first.fired_at is not None
+    assert first.fired_at.timestamp() - STOPS < 1_800
+
+
+def hash_of(*parts: object) -> int:
+    return zlib.crc32(repr(parts).encode())
