@@ -43,7 +43,12 @@ class Topic:
 COST_EVENTS = Topic("cost-events", (CostEvent,), "workflow (any key is accepted)", None, "delete", 7 * DAY_MS)
 OUTCOMES = Topic("outcomes", (Outcome,), "trace_id", None, "delete", 7 * DAY_MS)
 ROLLUPS = Topic(
-    "rollups", (Rollup, Tick), "workflow; ticks go to every partition", None, "delete", 7 * DAY_MS
+    "rollups",
+    (Rollup, Tick),
+    "workflow, or kind and value of a scope; ticks go to every partition",
+    None,
+    "delete",
+    7 * DAY_MS,
 )
 DEAD_LETTERS = Topic("dead-letters", (DeadLetter,), "topic/partition/offset", 1, "delete", 30 * DAY_MS)
 DEAD_LETTER_REPLAYS = Topic(
