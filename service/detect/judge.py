@@ -37,8 +37,8 @@ _LIVE_SHARE_OF_MINUTES: Final = 0.7
 _KNOWN_WINDOWS: Final = 60.0
 _CALM: Final = 0.6
 """A launch is called one only while unit cost stays below this share of its own threshold."""
-_WAKE_S: Final = 1_200.0
-"""How long the recent rates still hold the volume of an announced launch that has ended."""
+_WAKE_S: Final = 2_400.0
+"""How long what was kept up of late still holds the volume of an announced launch that has ended."""
 _OVER: Final = 0.5
 """A change of unit cost is over when it is below this share of its threshold."""
 

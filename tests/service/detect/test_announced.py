@@ -218,9 +218,9 @@ def test_it_ends_when_its_record_is_deleted_and_what_goes_on_is_then_unannounced
     book = announced()
     told = played(state, flow.records(BEGINS, 60, volume=20.0), book)
     gone = book.apply("launch/spring", None, 2)
-    told += played(state, flow.records(BEGINS + 600, 150, volume=20.0), gone)
+    told += played(state, flow.records(BEGINS + 600, 260, volume=20.0), gone)
     one, other = first_of(alerts(told))
-    assert other.started_at.timestamp() >= BEGINS + 1_800, "the last minutes are still those of the launch"
+    assert other.started_at.timestamp() >= BEGINS + 3_000, "the last minutes are still those of the launch"
     assert "announced by ada" in one.summary
     assert "looks like a launch" in other.summary
     assert [a.fingerprint for a in alerts(told) if a.status == "resolved"] == [one.fingerprint]
