@@ -8,7 +8,7 @@ from typing import Final
 from schemas.money import nanos
 from schemas.rollups import BUCKET_SECONDS, Rollup
 from service.detect.bucket import Bucket
-from service.detect.judge import busy_rate, recent_rate, usual_rate
+from service.detect.judge import WAKE_S, busy_rate, recent_rate, usual_rate
 from service.detect.state import WorkflowState
 from service.detect.words import clock, dollars, name, times
 from service.rules.config import ConfigBook, WorkflowConfig
@@ -67,7 +67,8 @@ def frozen(state: WorkflowState, bucket: Bucket) -> bool:
     running = state.launch
     if running is not None and running.known and bucket.end > running.began:
         return True
-    return bucket.start < state.launched_until
+    # What goes on after its end is told only later, and must not have become the usual by then.
+    return bucket.start < state.launched_until + WAKE_S
 
 
 def announced_signals(

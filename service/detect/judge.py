@@ -37,7 +37,7 @@ _LIVE_SHARE_OF_MINUTES: Final = 0.7
 _KNOWN_WINDOWS: Final = 60.0
 _CALM: Final = 0.6
 """A launch is called one only while unit cost stays below this share of its own threshold."""
-_WAKE_S: Final = 2_400.0
+WAKE_S: Final = 2_400.0
 """How long what was kept up of late still holds the volume of an announced launch that has ended."""
 _OVER: Final = 0.5
 """A change of unit cost is over when it is below this share of its threshold."""
@@ -192,7 +192,7 @@ def recent_rate(state: WorkflowState) -> float:
 
 def _was_announced(state: WorkflowState, window: Window) -> bool:
     """Whether it is an announced launch, or what was one until lately, that makes the volume."""
-    return state.launch is not None or window.start < state.launched_until + _WAKE_S
+    return state.launch is not None or window.start < state.launched_until + WAKE_S
 
 
 def _expects_a_crowd(state: WorkflowState) -> bool:

@@ -86,7 +86,7 @@ class WorkflowState(msgspec.Struct):
     launch : Running or None
         The announced launch that runs.
     launched_until : float
-        Until when the last one ran, epoch seconds: buckets before it teach nothing.
+        Until when the last one ran, epoch seconds: neither it nor what comes soon after teaches anything.
     """
 
     workflow: str
