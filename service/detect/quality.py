@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -175,8 +176,17 @@ def quality_signal(
         started=worst.begin,
         excess_nanos=0,
         note=sentence(found, now),
+        group=_group(worst),
     )
     return signal, False
+
+
+def _group(finding: Finding) -> str:
+    """What makes it the same doubt when it comes back: a cost that is as far off the list as before is no news."""
+    off = ""
+    if finding.complaint == "off_list" and finding.cost > 0 and finding.list_cost > 0:
+        off = f"{round(math.log2(finding.cost / finding.list_cost)):+d}"
+    return ":".join(("data", finding.complaint, finding.name, off))
 
 
 def sentence(found: list[Finding], now: float) -> str:

@@ -31,6 +31,7 @@ from service.rules.lifecycle import (
     has_outgrown,
     hear,
     is_another,
+    is_known,
     is_worse,
 )
 from service.rules.throttle import activate, release, throttle
@@ -177,7 +178,7 @@ def _move(
     for family in _FAMILIES:
         signal = next((s for s in found if s.family == family), None)
         before = state.incidents.get(family)
-        if before is None and signal is None:
+        if before is None and (signal is None or is_known(signal, state.heard, state.now)):
             continue
         now = state.now
         if signal is not None:
@@ -211,6 +212,8 @@ def _move(
         state.incidents[family] = incident
         if signal is not None and incident.status == "firing":
             hear(state.heard, signal, state.now)  # what is pending nobody was told of
+        if transition == "resolved" and family == "data_quality" and family in refuted:
+            state.heard.pop(incident.group, None)  # it was mended: when it breaks again, that is news
         if transition is not None:
             _tell(state, family, transition, book, effects)
         elif incident.status == "firing" and (len(incident.culprits) > culprits or _lapsing(state, incident)):

@@ -26,6 +26,8 @@ MAX_CULPRITS: Final = 16
 _AGAIN_S: Final = 21_600.0
 """What comes back so soon is the same: it is told as a ticket, and pages only when it is louder."""
 _LOUDER: Final = 1.5
+KNOWN_S: Final = 604_800.0
+MAX_HEARD: Final = 32
 _SETTLED_S: Final = 1_200.0
 _OUTGROWN: Final = 3.0
 """Times as loud as in its first twenty minutes, volume is not what was told of: a launch in the wake of a burst."""
@@ -73,14 +75,30 @@ class Heard(msgspec.Struct, array_like=True):
 
 
 def hear(heard: dict[str, Heard], signal: Signal, now: float) -> bool:
-    """Remember a signal. Returns whether it is news. Holds as many entries as there are groups."""
+    """Remember a signal. Returns whether it is news. Holds as many entries as there are groups, 32 at most."""
     before = heard.get(signal.group)
     news = before is None or before.news(signal, now)
     if before is None or now > before.last + _AGAIN_S:
         heard[signal.group] = Heard(now, signal.score)
+        if len(heard) > MAX_HEARD:
+            del heard[min(heard, key=lambda group: (heard[group].last, group))]
     else:
         before.last, before.loudest = max(now, before.last), max(signal.score, before.loudest)
     return news
+
+
+def is_known(signal: Signal, heard: dict[str, Heard], now: float) -> bool:
+    """Whether a doubt about data was told of within a week and is not much louder now.
+
+    A price that is wrong stays wrong until somebody mends it; with bursty traffic it would be told every morning.
+    """
+    told = heard.get(signal.group) if signal.group else None
+    return (
+        signal.family == "data_quality"
+        and told is not None
+        and now <= told.last + KNOWN_S
+        and signal.score <= _LOUDER * told.loudest
+    )
 
 
 def is_another(incident: Incident, signal: Signal, heard: dict[str, Heard], now: float) -> bool:
@@ -89,7 +107,7 @@ def is_another(incident: Incident, signal: Signal, heard: dict[str, Heard], now:
     Volume that is announced is another than volume that is not.
     """
     before = heard.get(signal.group)
-    if incident.status != "firing" or signal.group == incident.group:
+    if incident.status != "firing" or signal.group == incident.group or incident.family == "data_quality":
         return False
     return incident.family == "volume" or (
         now > (incident.fired or incident.started) + _OTHER_S

@@ -229,6 +229,35 @@ def test_silence_is_no_proof_that_prices_are_back() -> None:
     assert last.status == "resolved"
 
 
+def mornings(state: WorkflowState, days: range, **faults: Any) -> list[Alert]:
+    """Alerts that fired anew, of ten minutes of calls a day."""
+    found = []
+    for day in days:
+        begins = AT + day * 86_400
+        found += told(state, [*minutes(begins, 10, **faults), Moment(begins + 600 + QUIET_S)])
+    return [a for a in found if a.sequence == 1]
+
+
+def test_a_price_that_stays_wrong_is_not_told_every_morning() -> None:
+    state = chat()
+    assert len(mornings(state, range(7), kind="off_list")) == 1
+    assert len(mornings(state, range(20, 27), kind="off_list")) == 1, "a reminder after a week without"
+
+
+def test_another_doubt_and_one_that_was_mended_before_are_news() -> None:
+    state = chat()
+    mornings(state, range(2), kind="off_list")
+    assert len(mornings(state, range(2, 3), kind="zero_cost")) == 1
+    assert len(mornings(state, range(3, 4), kind="off_list", model="gpt-8")) == 1
+    begins = AT + 4 * 86_400
+    told(state, minutes(begins, 10, kind="off_list"))
+    told(state, [*minutes(begins + 600, 10, 0), Moment(begins + 1_200 + QUIET_S)])
+    assert len(mornings(state, range(5, 6), kind="off_list", model="gpt-8")) == 0
+    state = chat()
+    told(state, [*minutes(AT, 10, kind="off_list"), *minutes(AT + 600, 10, 0)])
+    assert len(mornings(state, range(1, 2), kind="off_list")) == 1
+
+
 def test_other_models_are_no_proof_that_this_one_has_a_price() -> None:
     state = chat()
     both = [calls(AT + i * BUCKET, model="gpt-5", kind="off_list", faulty=0) for i in range(200)]
