@@ -213,7 +213,7 @@ class NotifySettings(Section):
     """By the name that routes use. An alert that no route matches goes to all of them."""
 
 
-class DoorToken(Section):
+class BearerToken(Section):
     """One bearer token. Several may be valid at once, so that they can be rotated and told apart."""
 
     token: SecretStr | None = None
@@ -226,19 +226,19 @@ class DoorToken(Section):
         return self
 
 
-class DoorSettings(Section):
+class HttpSettings(Section):
+    """What every role with an HTTP port of its own has."""
+
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65_535)] = 8484
+    port: Annotated[int, Field(ge=0, le=65_535)] = 0
     """0 asks the kernel for a free one."""
-    tokens: dict[Name, DoorToken] = {}
-    """By the name that metrics and the records' header `tidegate-door` use."""
+    tokens: Mapping[Name, BearerToken] = {}
     allow_anonymous: bool = False
     """No token is asked for; only on loopback."""
     tls_certfile: Path | None = None
     tls_keyfile: Path | None = None
     max_body_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 4_194_304
     """Of one request, as sent and unpacked."""
-    max_batch_events: Annotated[int, Field(ge=1, le=100_000)] = 5_000
     max_in_flight_bytes: Annotated[int, Field(ge=1_024, le=4_294_967_296)] = 16_777_216
     """Of all requests that are not answered yet, unpacked; beyond, the answer is 429. Memory grows by three to
     four times as much."""
@@ -246,12 +246,10 @@ class DoorSettings(Section):
     idle_timeout_s: Annotated[float, Field(gt=0, le=3_600)] = 30.0
     """A connection that has not sent a whole head for so long is closed."""
     body_timeout_s: Annotated[float, Field(gt=0, le=600)] = 15.0
-    ack_timeout_s: Annotated[float, Field(gt=0, le=25)] = 10.0
-    """The broker has not gone on for so long: 503, and the client tries again."""
 
     @property
     def configured(self) -> bool:
-        """Whether somebody may come in; else `tidegate door` refuses to start, and `tidegate up` starts none."""
+        """Whether somebody may come in; else the role refuses to start, and `tidegate up` leaves it out."""
         return bool(self.tokens) or self.allow_anonymous
 
     @property
@@ -273,6 +271,15 @@ class DoorSettings(Section):
         if self.max_in_flight_bytes < self.max_body_bytes:
             raise ValueError("max_in_flight_bytes must not be below max_body_bytes")
         return self
+
+
+class DoorSettings(HttpSettings):
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8484
+    tokens: dict[Name, BearerToken] = {}
+    """By the name that metrics and the records' header `tidegate-door` use."""
+    max_batch_events: Annotated[int, Field(ge=1, le=100_000)] = 5_000
+    ack_timeout_s: Annotated[float, Field(gt=0, le=25)] = 10.0
+    """The broker has not gone on for so long: 503, and the client tries again."""
 
 
 class HealthSettings(Section):

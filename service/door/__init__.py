@@ -1,4 +1,4 @@
 """The stage for gateways without Kafka: `POST /v1/events` puts cost events on the topic. docs/http-door.md.
 
-`batch`, `keyring` and `problem` are pure; `post` decides; `server` and `publisher` are the edges.
+`batch` is pure; `post` decides; `publisher` and `service.http` are the edges.
 """

@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 from schemas.topics import COST_EVENTS
-from service.door.keyring import Keyring
-from service.door.post import Post
+from service.door.post import PATH, Post
 from service.door.publisher import publisher
-from service.door.server import PATH, serve
+from service.http.keyring import Keyring
+from service.http.server import serve
 from service.runtime.clock import Clock, SystemClock
 from service.runtime.health import Health
 from service.runtime.health import serve as serve_health
@@ -35,7 +35,7 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
     """
     clock = clock or SystemClock()
     door = settings.door
-    keyring = Keyring.load(door)
+    keyring = Keyring.load(door, "door")
     health = Health("door", clock, settings.health.stall_after_s)
     health.set_ready("door", False, "not open yet")
     async with AsyncExitStack() as stack:
@@ -46,7 +46,7 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
         sender = await stack.enter_async_context(
             publisher(settings.kafka, topic, clock, health, door.ack_timeout_s)
         )
-        port = await stack.enter_async_context(serve(door, Post(door, keyring, sender), clock))
+        port = await stack.enter_async_context(serve(door, Post(door, keyring, sender).site(), clock))
         if door.tls_certfile is None and not door.on_loopback:
             _LOG.warning("tokens come in over plain HTTP: something in front of %s must do TLS", door.host)
         health.set_ready("door", True)

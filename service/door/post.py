@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 import orjson
 from aiohttp import web
 
 from service.door.batch import Event, Form, Malformed, Rejection, TooMany, judge, split
-from service.door.body import Damaged, Full, InFlight, TooLong, read
-from service.door.keyring import Keyring
-from service.door.problem import Kind, Problem, later
 from service.door.publisher import NotAcknowledged, Publishes
-from service.runtime.metrics import DOOR_BYTES, DOOR_EVENTS, DOOR_REFUSED
+from service.http.body import InFlight
+from service.http.intake import Intake
+from service.http.keyring import Keyring
+from service.http.problem import Kind, Problem, later
+from service.http.server import Meters, Route, Site
+from service.runtime.metrics import (
+    DOOR_BYTES,
+    DOOR_CONNECTIONS_REFUSED,
+    DOOR_EVENTS,
+    DOOR_IN_FLIGHT,
+    DOOR_REFUSED,
+    DOOR_REQUESTS,
+    DOOR_SECONDS,
+)
 from service.settings import DoorSettings
 
+PATH: Final = "/v1/events"
 FORMS: Final[Mapping[str, Form]] = {
     "application/json": "json",
     "application/x-ndjson": "ndjson",
     "application/ndjson": "ndjson",
 }
-BUSY_RETRY_S: Final = 1
 AWAY_RETRY_S: Final = 5
 _TURN: Final = 200
 """Events judged before others get a turn: some milliseconds."""
@@ -42,49 +52,27 @@ class Post:
 
     def __init__(self, door: DoorSettings, keyring: Keyring, publisher: Publishes) -> None:
         self._door = door
-        self._keyring = keyring
         self._publisher = publisher
-        self._in_flight = InFlight(door.max_in_flight_bytes)
+        self._in_flight = InFlight(door.max_in_flight_bytes, DOOR_IN_FLIGHT)
+        self._intake = Intake(door, keyring, FORMS, self._in_flight)
+
+    def site(self) -> Site:
+        """What the door puts on the net."""
+        meters = Meters(DOOR_REQUESTS, DOOR_SECONDS, DOOR_CONNECTIONS_REFUSED)
+        return Site("door", [Route("POST", PATH, self.answer, self.check)], meters)
 
     def check(self, request: web.Request) -> Head:
         """1. Everything that can be said before the body is read. Raises Problem."""
-        token = self._keyring.admit(request.headers.get("Authorization"))
-        if token is None:
-            given = "Authorization" in request.headers
-            challenge = 'Bearer realm="tidegate"' + (', error="invalid_token"' if given else "")
-            raise Problem(
-                Kind.UNAUTHORIZED,
-                "the token is not known here" if given else "there is no Authorization header",
-                {"WWW-Authenticate": challenge},
-            )
+        token = self._intake.who(request)
         partial = _flag(request)
-        if (form := FORMS.get(request.content_type)) is None or (
-            request.charset or "utf-8"
-        ).lower() != "utf-8":
-            raise Problem(
-                Kind.UNSUPPORTED,
-                f"Content-Type must be one of {', '.join(FORMS)}, in UTF-8",
-                {"Accept-Post": ", ".join(FORMS)},
-            )
-        coding = request.headers.get("Content-Encoding", "identity").strip().lower()
-        if coding not in ("identity", "gzip"):
-            raise Problem(
-                Kind.UNSUPPORTED, "Content-Encoding must be gzip or absent", {"Accept-Encoding": "gzip"}
-            )
-        if (request.content_length or 0) > self._door.max_body_bytes:
-            raise Problem(
-                Kind.TOO_LARGE,
-                f"{request.content_length} bytes, at most {self._door.max_body_bytes} are read",
-            )
-        if not self._in_flight.has_room(request.content_length or 0):
-            raise later(Kind.BUSY, "too many bytes are in flight", BUSY_RETRY_S)
-        return Head(token, form, coding == "gzip", partial)
+        gzip = self._intake.check(request)
+        return Head(token, FORMS[request.content_type], gzip, partial)
 
     async def answer(self, request: web.Request) -> web.Response:
         """202 when the broker has acknowledged every event. Raises Problem."""
         head = self.check(request)
         with self._in_flight.claim() as take:
-            body = await self._read(request, head, take)
+            body = await self._intake.read(request, gzip=head.gzip, take=take)
             DOOR_BYTES.inc(len(body))
             events, rejected = await self._judge(head.form, body)
             del body  # its events live on as they are
@@ -107,22 +95,6 @@ class Post:
         if head.partial:
             told["rejected"] = _told(rejected)
         return web.Response(status=202, body=orjson.dumps(told), content_type="application/json")
-
-    async def _read(self, request: web.Request, head: Head, take: Callable[[int], None]) -> bytes:
-        limit = self._door.max_body_bytes
-        try:
-            async with asyncio.timeout(self._door.body_timeout_s):
-                return await read(
-                    request.content, request.content_length, gzip=head.gzip, limit=limit, take=take
-                )
-        except TooLong as error:
-            raise Problem(Kind.TOO_LARGE, str(error)) from None
-        except (Damaged, web.RequestPayloadError) as error:
-            raise Problem(Kind.BAD_REQUEST, str(error) or "the body is cut off") from None
-        except Full as error:
-            raise later(Kind.BUSY, str(error), BUSY_RETRY_S) from None
-        except TimeoutError:
-            raise Problem(Kind.TOO_SLOW, f"not here after {self._door.body_timeout_s:g} s") from None
 
     async def _judge(self, form: Form, body: bytes) -> tuple[list[Event], list[Rejection]]:
         events: list[Event] = []

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from aiohttp import StreamReader
-
-from service.runtime.metrics import DOOR_IN_FLIGHT
+from prometheus_client import Gauge
 
 _GZIP_BITS: Final = 31
 """zlib's way of saying: gzip, with its header and checksum."""
@@ -31,8 +30,9 @@ class Full(Exception):
 class InFlight:
     """How many bytes of bodies are held at once, over all requests."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, gauge: Gauge) -> None:
         self._limit = limit
+        self._gauge = gauge
         self._held = 0
 
     def has_room(self, bytes_: int) -> bool:
@@ -49,13 +49,13 @@ class InFlight:
                 raise Full(f"{self._held} of {self._limit} bytes are in flight")
             mine += more
             self._held += more
-            DOOR_IN_FLIGHT.set(self._held)
+            self._gauge.set(self._held)
 
         try:
             yield take
         finally:
             self._held -= mine
-            DOOR_IN_FLIGHT.set(self._held)
+            self._gauge.set(self._held)
 
 
 async def read(

@@ -9,7 +9,7 @@ from hmac import compare_digest
 from typing import Final, Self
 
 from service.errors import SettingsError
-from service.settings import DoorSettings
+from service.settings import HttpSettings
 
 ANONYMOUS: Final = "anonymous"
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -25,8 +25,8 @@ class Keyring:
         self._digests = None if tokens is None else [(_digest(t), name) for name, t in tokens.items()]
 
     @classmethod
-    def load(cls, door: DoorSettings) -> Self:
-        """The tokens of the settings and their files.
+    def load(cls, settings: HttpSettings, section: str) -> Self:
+        """The tokens of the settings and their files. `section`: what the settings call themselves.
 
         Raises
         ------
@@ -34,21 +34,21 @@ class Keyring:
             No token at all, one that cannot be read, is too short or has characters that no header carries, or
             two names for the same one.
         """
-        if not door.configured:
+        if not settings.configured:
             raise SettingsError(
-                "door.tokens: none is given; give one, or set door.allow_anonymous on a loopback host"
+                f"{section}.tokens: none is given; give one, or set {section}.allow_anonymous on a loopback host"
             )
-        if door.allow_anonymous:
+        if settings.allow_anonymous:
             return cls(None)
         tokens: dict[str, str] = {}
-        for name, entry in door.tokens.items():
+        for name, entry in settings.tokens.items():
             token = entry.secret("token") or ""
             if len(token) < _LEAST or not _TOKEN.fullmatch(token):
                 raise SettingsError(
-                    f"door.tokens.{name}: expected {_LEAST} or more letters, digits and -._~+/ (RFC 6750)"
+                    f"{section}.tokens.{name}: expected {_LEAST} or more letters, digits and -._~+/ (RFC 6750)"
                 )
             if token in tokens.values():
-                raise SettingsError(f"door.tokens.{name}: another name has the same token")
+                raise SettingsError(f"{section}.tokens.{name}: another name has the same token")
             tokens[name] = token
         return cls(tokens)
 

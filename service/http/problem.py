@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 MEDIA_TYPE: Final = "application/problem+json"
-_TYPE: Final = "urn:tidegate:door:"
+_TYPE: Final = "urn:tidegate:"
 
 
 class Kind(Enum):
@@ -18,6 +18,7 @@ class Kind(Enum):
 
     BAD_REQUEST = "bad-request", 400, "The request cannot be read"
     UNAUTHORIZED = "unauthorized", 401, "A valid bearer token is needed"
+    FORBIDDEN = "forbidden", 403, "The token does not allow this"
     NOT_FOUND = "not-found", 404, "There is nothing here"
     METHOD_NOT_ALLOWED = "method-not-allowed", 405, "The method is not allowed here"
     TOO_SLOW = "too-slow", 408, "The body did not arrive in time"
@@ -25,9 +26,10 @@ class Kind(Enum):
     UNSUPPORTED = "unsupported", 415, "The content's type or coding is not read here"
     EXPECTATION_FAILED = "expectation-failed", 417, "The expectation cannot be met"
     INVALID_EVENTS = "invalid-events", 422, "Some events are not valid"
+    INVALID = "invalid", 422, "The body is not what is expected here"
     BUSY = "busy", 429, "Too much is under way"
     BUG = "bug", 500, "This should not have happened"
-    UNAVAILABLE = "unavailable", 503, "Events cannot be taken now"
+    UNAVAILABLE = "unavailable", 503, "This cannot be done now"
 
     def __init__(self, slug: str, status: int, title: str) -> None:
         self.slug = slug
@@ -64,9 +66,10 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         self.members = dict(members or {})
 
-    def response(self) -> web.Response:
+    def response(self, role: str) -> web.Response:
+        """The answer. `role`: part of the problem's type."""
         body = {
-            "type": _TYPE + self.kind.slug,
+            "type": f"{_TYPE}{role}:{self.kind.slug}",
             "title": self.kind.title,
             "status": self.kind.status,
             "detail": self.detail,

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from service.door.server import DRAIN_S
+from service.http.server import DRAIN_S
 from service.runtime.process import GRACE_S
 from service.settings import DoorSettings, HealthSettings
 from service.settings_sources import load

@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 
 from service.door.batch import Event
-from service.door.keyring import Keyring
 from service.door.post import Post
 from service.door.publisher import NotAcknowledged
-from service.door.server import serve
+from service.http.keyring import Keyring
+from service.http.server import serve
 from service.runtime.clock import SystemClock
 from service.settings import DoorSettings
 from tests.schemas.events import SMALLEST
@@ -109,7 +109,7 @@ async def at_the_door(**changed: Any) -> AsyncIterator[Site]:
     """A door with these settings, closed in an orderly way at the end."""
     door, topic = settings(**changed), Topic()
     async with (
-        serve(door, Post(door, Keyring.load(door), topic), SystemClock()) as port,
+        serve(door, Post(door, Keyring.load(door, "door"), topic).site(), SystemClock()) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE_S) as client,
     ):
         yield Site(port, topic, client)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.door.keyring import ANONYMOUS, Keyring
 from service.errors import SettingsError
+from service.http.keyring import ANONYMOUS, Keyring
 from service.settings import DoorSettings, Settings
 from service.settings_sources import load
 from tests.service.door.support import OTHER, TOKEN, settings
@@ -34,18 +34,18 @@ from tests.service.door.support import OTHER, TOKEN, settings
     ],
 )
 def test_only_a_token_that_is_known_is_let_in(header: str | None, name: str | None) -> None:
-    assert Keyring.load(settings()).admit(header) == name
+    assert Keyring.load(settings(), "door").admit(header) == name
 
 
 def test_nobody_is_asked_when_everybody_may_come_in() -> None:
-    keyring = Keyring.load(DoorSettings(allow_anonymous=True))
+    keyring = Keyring.load(DoorSettings(allow_anonymous=True), "door")
     assert keyring.admit(None) == keyring.admit("Bearer whatever") == ANONYMOUS
 
 
 def test_a_door_for_nobody_does_not_start() -> None:
     assert not DoorSettings().configured
     with pytest.raises(SettingsError, match="none is given"):
-        Keyring.load(DoorSettings())
+        Keyring.load(DoorSettings(), "door")
 
 
 @pytest.mark.parametrize(
@@ -53,13 +53,13 @@ def test_a_door_for_nobody_does_not_start() -> None:
 )
 def test_a_token_that_is_weak_or_fits_no_header_is_refused_without_telling_it(token: str) -> None:
     with pytest.raises(SettingsError, match=r"door\.tokens\.gw") as caught:
-        Keyring.load(settings(tokens={"gw": {"token": token}}))
+        Keyring.load(settings(tokens={"gw": {"token": token}}), "door")
     assert not token or token not in str(caught.value)
 
 
 def test_one_token_has_one_name() -> None:
     with pytest.raises(SettingsError, match="another name"):
-        Keyring.load(settings(tokens={"a": {"token": TOKEN}, "b": {"token": TOKEN}}))
+        Keyring.load(settings(tokens={"a": {"token": TOKEN}, "b": {"token": TOKEN}}), "door")
 
 
 def test_a_token_may_come_from_a_file_or_a_variable(tmp_path: Path) -> None:
@@ -68,12 +68,12 @@ def test_a_token_may_come_from_a_file_or_a_variable(tmp_path: Path) -> None:
     variables = {"TIDEGATE_DOOR__TOKENS__GW__TOKEN_FILE": str(file), "TIDEGATE_DOOR__TOKENS__B__TOKEN": OTHER}
     loaded = load(None, variables)
     assert not loaded.ignored
-    keyring = Keyring.load(loaded.settings.door)
+    keyring = Keyring.load(loaded.settings.door, "door")
     assert (keyring.admit(f"Bearer {TOKEN}"), keyring.admit(f"Bearer {OTHER}")) == ("gw", "b")
     assert OTHER not in str(loaded.settings.masked()) + repr(loaded.settings)
     file.unlink()
     with pytest.raises(SettingsError, match="cannot read"):
-        Keyring.load(loaded.settings.door)
+        Keyring.load(loaded.settings.door, "door")
 
 
 @pytest.mark.parametrize(

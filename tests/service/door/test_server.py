@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.door.keyring import Keyring
 from service.door.post import Post
-from service.door.server import serve
 from service.errors import SettingsError
+from service.http.keyring import Keyring
+from service.http.server import serve
 from service.runtime.clock import SystemClock
 from tests.service.door.support import TOKEN, Topic, at_the_door, event, settings
 from tests.support.patience import PATIENCE_S
@@ -144,7 +144,7 @@ async def test_one_connection_too_many_is_turned_away_and_the_others_stay() -> N
 async def test_closing_answers_what_is_under_way_and_takes_nothing_new() -> None:
     door, topic = settings(), Topic()
     topic.open.clear()
-    serving = serve(door, Post(door, Keyring.load(door), topic), SystemClock())
+    serving = serve(door, Post(door, Keyring.load(door, "door"), topic).site(), SystemClock())
     port = await serving.__aenter__()
     published = await asyncio.open_connection("127.0.0.1", port)
     published[1].write(whole())

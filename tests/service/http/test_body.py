@@ -13,7 +13,8 @@ from aiohttp.base_protocol import BaseProtocol
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.door.body import Damaged, Full, InFlight, TooLong, Unpacker, read
+from service.http.body import Damaged, Full, InFlight, TooLong, Unpacker, read
+from service.runtime.metrics import DOOR_IN_FLIGHT
 
 MEGA = 1_000_000
 
@@ -84,7 +85,7 @@ def stream(*pieces: bytes) -> StreamReader:
 async def test_a_body_is_read_to_its_bound(
     pieces: list[bytes], length: int | None, limit: int, whole: bytes | None
 ) -> None:
-    in_flight = InFlight(1_000)
+    in_flight = InFlight(1_000, DOOR_IN_FLIGHT)
     with in_flight.claim() as take:
         if whole is None:
             with pytest.raises(TooLong):
@@ -98,7 +99,7 @@ async def test_a_body_is_read_to_its_bound(
 async def test_room_is_taken_for_what_is_held_and_given_back(packed: bool, known: bool) -> None:
     data = b"x" * 600
     sent = gzip.compress(data) if packed else data
-    in_flight = InFlight(1_000)
+    in_flight = InFlight(1_000, DOOR_IN_FLIGHT)
     for _ in range(3):
         with in_flight.claim() as take:
             await read(stream(sent), len(sent) if known else None, gzip=packed, limit=MEGA, take=take)
