@@ -21,6 +21,8 @@ MAX_PRICE_FAULTS: Final = 8
 
 Dimension = Literal["model", "provider", "team", "feature", "customer", "api_key", "workflow"]
 WatchKind = Literal["team", "customer", "api_key", "model", "provider", "feature", "gateway"]
+FoldedKind = Literal["team", "customer", "api_key", "model", "provider", "feature", "gateway", "environment"]
+"""What is folded besides workflows: what can be watched, and what can have a budget."""
 
 
 def scope_key(kind: str, value: str) -> str:
@@ -36,7 +38,7 @@ def scope_name(kind: str, value: str) -> str:
 class Watched(Part):
     """What a rollup or an alert is about when it is not one workflow: all calls with this label."""
 
-    kind: WatchKind
+    kind: FoldedKind
     value: Label
 
     @property

@@ -64,7 +64,7 @@ async def run(
         config = ConfigView(kafka, clock, "ingest", health=health)
         pricer, watching = Pricer(), Watching()
         config.on_change(lambda book: pricer.use(book.prices))
-        config.on_change(lambda book: watching.use(book.watches))
+        config.on_change(lambda book: watching.use(book.watches, book.budgets))
         await stack.enter_async_context(config)
         intake = Intake(
             settings,

@@ -16,7 +16,7 @@ from service.ingest.spelling import since_epoch
 class Call:
     """A cost event as the fold wants it: `schemas.events.CostEvent`, flat and in integers.
 
-    What the fold does not look at (user, environment, session, tags, attempt, latency) was validated and is gone.
+    What the fold does not look at (user, session, tags, attempt, latency) was validated and is gone.
 
     Attributes
     ----------
@@ -37,6 +37,7 @@ class Call:
         "charge",
         "cost_nanos",
         "customer",
+        "environment",
         "event_id",
         "feature",
         "gateway",
@@ -79,6 +80,7 @@ class Call:
         service_tier: str | None,
         gateway: str | None,
         charge: Charge | None,
+        environment: str | None = None,
     ) -> None:
         self.event_id = event_id
         self.at = at
@@ -103,6 +105,7 @@ class Call:
         self.service_tier = service_tier
         self.gateway = gateway
         self.charge = charge
+        self.environment = environment
 
 
 def call_of(event: CostEvent) -> Call:
@@ -131,4 +134,5 @@ def call_of(event: CostEvent) -> Call:
         service_tier=event.service_tier,
         gateway=event.gateway,
         charge=event.charge,
+        environment=event.environment,
     )

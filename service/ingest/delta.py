@@ -189,6 +189,31 @@ class Delta:
         if call.status == "error":
             self.errors += 1
 
+    def spend(self, call: Call, cost_nanos: int | None, offset: int) -> None:
+        """Count what a call or charge cost, in money and tokens, and nothing of what it was like.
+
+        `cost_nanos`: None where nobody knows its price.
+        """
+        self.last_offset = offset
+        if call.at > self.last_at:
+            self.last_at = call.at
+        cost = cost_nanos or 0
+        self.cost_nanos += cost
+        if call.charge is not None:
+            self.charges += 1
+            self.charge_nanos += cost
+            return
+        self.calls += 1
+        self.input_tokens += call.input_tokens
+        self.output_tokens += call.output_tokens
+        if call.status == "error":
+            self.errors += 1
+        if cost_nanos is None:
+            self.unpriced_calls += 1
+            self.unpriced_tokens += call.input_tokens + call.output_tokens
+        elif call.usage_source == "estimated":
+            self.estimated_cost_nanos += cost
+
     def add(self, call: Call, priced: Priced, offset: int, whose: str | None = None) -> None:
         """Count one call; offsets come in order, event times need not.
 

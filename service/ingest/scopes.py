@@ -1,4 +1,5 @@
-"""What is folded besides workflows: the calls of a team, a customer, a key, …, where somebody watches these.
+"""What is folded besides workflows: the calls of a team, a customer, a key, …, where somebody watches these or
+has given them a budget.
 
 Such a delta counts calls a second time, so it never meets those of workflows: not in a sum, and not in a record
 of their type.
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from schemas.control import Watch
+from schemas.control import Budget, Watch
 from schemas.events import UNATTRIBUTED
 from schemas.money import nanos
 from schemas.rollups import WatchKind
@@ -21,27 +22,37 @@ from service.ingest.spenders import Spenders
 _FULL: Final = 1 << 62
 
 
+_WITHOUT: Final = ("organisation", "workflow")
+"""Whose spend the deltas of workflows tell."""
+
+
 class Watching:
     """What is watched, for all folds of a process. Of several records for one kind, the lowest floor and the most
-    values hold."""
+    values hold. What has a budget is folded from its first nano-dollar on, whatever the floor."""
 
-    def __init__(self, watches: Sequence[Watch] = ()) -> None:
+    def __init__(self, watches: Sequence[Watch] = (), budgets: Sequence[Budget] = ()) -> None:
         self.version = 0
         self.floors: dict[WatchKind, int] = {}
         self.most: dict[WatchKind, int] = {}
-        self.use(watches)
+        self.budgeted: dict[str, set[str]] = {}
+        self.use(watches, budgets)
 
-    def use(self, watches: Sequence[Watch]) -> None:
-        """Replace what is watched."""
+    def use(self, watches: Sequence[Watch], budgets: Sequence[Budget] = ()) -> None:
+        """Replace what is watched, and who has a budget."""
+        budgeted: dict[str, set[str]] = {}
+        for budget in budgets:
+            kind, value = budget.scope.kind, budget.scope.value
+            if kind not in _WITHOUT and value is not None:
+                budgeted.setdefault(kind, set()).add(value)
         floors: dict[WatchKind, int] = {}
         most: dict[WatchKind, int] = {}
         for watch in watches:
             floor = nanos(watch.floor_usd)
             floors[watch.scope] = min(floor, floors.get(watch.scope, floor))
             most[watch.scope] = max(watch.max_values, most.get(watch.scope, 0))
-        if floors != self.floors or most != self.most:
+        if floors != self.floors or most != self.most or budgeted != self.budgeted:
             self.version += 1
-        self.floors, self.most = floors, most
+        self.floors, self.most, self.budgeted = floors, most, budgeted
 
 
 class Scopes:
@@ -59,6 +70,8 @@ class Scopes:
         self._deltas: dict[tuple[str, str, int], Delta] = {}
         self._full: list[Delta] = []
         self._spenders: dict[str, Spenders] = {}
+        self._budgeted: dict[str, set[str]] = {}
+        self._kinds: list[str] = []
         self.anything = False
         self.refresh(partitions)
 
@@ -74,7 +87,9 @@ class Scopes:
             known = before.get(kind)
             same = known is not None and known.floor == part and known.most == most
             self._spenders[kind] = known if same and known is not None else Spenders(part, most)
-        self.anything = bool(self._spenders)
+        self._budgeted = watching.budgeted
+        self._kinds = [*self._spenders, *(kind for kind in self._budgeted if kind not in self._spenders)]
+        self.anything = bool(self._kinds)
 
     @property
     def needs_past(self) -> bool:
@@ -89,16 +104,23 @@ class Scopes:
                 spenders.spent(value, cost_nanos, call.at)
 
     def add(self, call: Call, priced: Priced | None, bucket: int, offset: int, late: bool) -> bool:
-        """Fold a call, or a charge (not `priced`), into each watched scope it is of.
+        """Fold a call, or a charge (not `priced`), into each scope it is of that is watched or has a budget.
+
+        Of a kind that nobody watches, the delta of a budget's value has the sums alone: a quarter of the work.
 
         Returns whether its gateway is one of them.
         """
-        cost = (call.cost_nanos if priced is None else priced.cost_nanos) or 0
+        said = call.cost_nanos if priced is None else priced.cost_nanos
+        cost = said or 0
         whose = call.workflow or UNATTRIBUTED
         gateway = False
-        for kind, spenders in self._spenders.items():
+        for kind in self._kinds:
             value = value_of(call, kind)
-            if value is None or not spenders.spent(value, cost, call.at):
+            if value is None:
+                continue
+            spenders, budgeted = self._spenders.get(kind), self._budgeted.get(kind)
+            exact = budgeted is not None and value in budgeted
+            if not exact and (spenders is None or not spenders.spent(value, cost, call.at)):
                 continue
             place = kind, value, bucket
             delta = self._deltas.get(place)
@@ -106,7 +128,9 @@ class Scopes:
                 delta = self._deltas[place] = Delta.of_scope(
                     self._partition, kind, value, bucket, call.at, offset
                 )
-            if priced is None:
+            if spenders is None:
+                delta.spend(call, said, offset)
+            elif priced is None:
                 delta.charge(call, offset, whose)
             else:
                 delta.add(call, priced, offset, whose)
@@ -139,4 +163,6 @@ def value_of(call: Call, kind: str) -> str | None:
         return call.provider
     if kind == "feature":
         return call.feature
+    if kind == "environment":
+        return call.environment
     return call.gateway

@@ -40,7 +40,7 @@ class Spelt(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     service_tier: _Name = UNSET
     gateway: _Name = UNSET
     charge: UnsetType | None = UNSET
-    # Validated and counted like the others, and not looked at by the fold.
+    # Validated and counted like the others; of these the fold looks at the environment alone.
     user: _Name = UNSET
     environment: _Name = UNSET
     session_id: _Name = UNSET

@@ -239,6 +239,7 @@ def _call(value: bytes | None) -> tuple[Call, int]:
         absent += 1
     if environment is _ABSENT:
         absent += 1
+        environment = None
     if session_id is _ABSENT:
         absent += 1
     if request_tags is _ABSENT:
@@ -273,6 +274,7 @@ def _call(value: bytes | None) -> tuple[Call, int]:
         service_tier,
         gateway,
         charge,
+        environment,
     )
     if (
         call.cached_input_tokens + call.cache_write_tokens > call.input_tokens
