@@ -44,7 +44,7 @@ class Library(NamedTuple):
 LIBRARIES: Final = {
     "detectors": Library(
         "detectors",
-        ("decay", "expected_spend", "noise", "ratios", "unit_cost"),
+        ("decay", "expected_spend", "noise", "ratios", "steps", "unit_cost"),
         ("detectors/__init__.py", "detectors/lmdi.py", "detectors/protocol.py"),
     ),
     "service.ingest": Library(

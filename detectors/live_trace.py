@@ -102,17 +102,19 @@ class LiveTrace:
         params = self.params
         warm = self._cost.count >= params.warm_traces
         dearest = max((trace.cost_nanos for trace in window.live), default=0)
-        gate = self._gate(window, dearest)
         usual = round(math.exp(self._cost.mean + self._cost.variance / 2)) if warm else 0
+        dear = max(params.min_cost_nanos, _DEAR * usual)
+        if dearest < dear:  # so it is nearly always
+            return Score(0.0, 1.0, gate_nanos=max(params.min_excess_nanos, 1))
         best = 0.0
         guilty: list[Trace] = []
-        if warm and dearest >= max(params.min_cost_nanos, _DEAR * usual):
+        if warm:
             chance = self._chance(window)
             threshold = _quantile(chance, int(self._cost.count + _PRIOR_TRACES))
             of_cost, reach = _sigma(self._cost, _PRIOR_COST), self._reach_of_calls(chance, threshold)
         for trace in window.live:
             cost = trace.cost_nanos
-            if cost < max(params.min_cost_nanos, _DEAR * usual):
+            if cost < dear:
                 continue
             if warm:
                 value = (_log(cost) - self._cost.mean) / (of_cost * threshold)
@@ -129,7 +131,7 @@ class LiveTrace:
             threshold=1.0,
             usual_nanos=usual * len(guilty),
             excess_nanos=sum(max(0, t.cost_nanos - usual) for t in guilty),
-            gate_nanos=gate,
+            gate_nanos=self._gate(window, dearest),
             factor=self._factor(guilty[0]) if guilty else "",
             culprits=tuple(t.trace_id for t in guilty[:_MAX_CULPRITS]),
         )
