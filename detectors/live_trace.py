@@ -104,8 +104,9 @@ class LiveTrace:
         dearest = max((trace.cost_nanos for trace in window.live), default=0)
         usual = round(math.exp(self._cost.mean + self._cost.variance / 2)) if warm else 0
         dear = max(params.min_cost_nanos, _DEAR * usual)
+        gate = self._gate(window, dearest)
         if dearest < dear:  # so it is nearly always
-            return Score(0.0, 1.0, gate_nanos=max(params.min_excess_nanos, 1))
+            return Score(0.0, 1.0, gate_nanos=gate)
         best = 0.0
         guilty: list[Trace] = []
         if warm:
@@ -131,7 +132,7 @@ class LiveTrace:
             threshold=1.0,
             usual_nanos=usual * len(guilty),
             excess_nanos=sum(max(0, t.cost_nanos - usual) for t in guilty),
-            gate_nanos=self._gate(window, dearest),
+            gate_nanos=gate,
             factor=self._factor(guilty[0]) if guilty else "",
             culprits=tuple(t.trace_id for t in guilty[:_MAX_CULPRITS]),
         )
