@@ -86,8 +86,8 @@ fuzz: setup ## A million hostile messages, guided fuzzing, the property tests wi
 	@! $(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m tests.fuzz.guided $(FUZZ_SECONDS)
 	$(BIN)/pytest --hypothesis-profile=fuzz --timeout=7200 tests/schemas tests/detectors $(addprefix tests/service/,dead_letters detect ingest notify rules)
 
-schemas: setup ## Write schemas/json and the tables of docs/wire-format.md again from the models
-	$(BIN)/python -m schemas.generate && $(BIN)/python -m schemas.document
+schemas: setup ## Write schemas/json, the tables of docs/wire-format.md and the decision API's document again
+	$(BIN)/python -m schemas.generate && $(BIN)/python -m schemas.document && $(BIN)/python -m service.decisions.openapi
 
 LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet
 lock: setup ## Write the lock files again from pyproject.toml: for work, for the image, to build the wheel, to fuzz

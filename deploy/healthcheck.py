@@ -10,7 +10,13 @@ import os
 import sys
 from http.client import HTTPConnection, HTTPException
 
-PORTS = {"INGEST_PORT": "9101", "DETECT_PORT": "9102", "NOTIFY_PORT": "9103", "DOOR_PORT": "9104"}
+PORTS = {
+    "INGEST_PORT": "9101",
+    "DETECT_PORT": "9102",
+    "NOTIFY_PORT": "9103",
+    "DOOR_PORT": "9104",
+    "DECISIONS_PORT": "9106",
+}
 TIMEOUT_S = 3.0
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas.alerts import Severity
@@ -22,9 +22,9 @@ from schemas.topics import Topic
 from service.errors import SettingsError
 from service.runtime.logs import hide
 
-Role = Literal["ingest", "detect", "notify", "door"]
+Role = Literal["ingest", "detect", "notify", "door", "decisions"]
 ROLES: Final[tuple[Role, ...]] = ("ingest", "detect", "notify")
-"""What every installation runs. The door is for those whose gateways have no Kafka."""
+"""What every installation runs. The door and decisions are for those whose gateways have no Kafka."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=-1, le=65_535)]
@@ -282,6 +282,55 @@ class DoorSettings(HttpSettings):
     """The broker has not gone on for so long: 503, and the client tries again."""
 
 
+DecisionScope = Literal["decide", "settle", "snapshot"]
+
+
+def _words(value: object) -> object:
+    """As OAuth writes scopes, so that a variable can hold them: words with spaces between."""
+    return value.split() if isinstance(value, str) else value
+
+
+class DecisionToken(BearerToken):
+    scopes: Annotated[frozenset[DecisionScope], BeforeValidator(_words), Field(min_length=1)] = frozenset(
+        {"decide", "settle"}
+    )
+    """What it allows. `snapshot` shows every limit and budget there is, so it has to be asked for."""
+
+
+class DecisionsSettings(HttpSettings):
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8485
+    tokens: dict[Name, DecisionToken] = {}
+    """By the name that metrics use."""
+    max_body_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 1_048_576
+    idle_timeout_s: Annotated[float, Field(gt=0, le=3_600)] = 120.0
+    """A pool's connection should be closed by the client: a call must not meet the server's closing."""
+    max_waiting: Annotated[int, Field(ge=0, le=100_000)] = 200
+    """Requests that wait for a change of the snapshot; one more is answered 429. Each has a connection."""
+    max_tickets: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
+    """Calls under way that budgets count; with one more the oldest is forgotten. Some 500 bytes each."""
+    gateway: Name | None = None
+    """What acknowledgements of commands name as the gateway; None: `decisions-` and the host's name."""
+    enforce: bool = True
+    """False lets every call pass, and goes on counting."""
+    on_stale: Literal["open", "closed"] = "open"
+    """What happens to calls when the broker has not been heard of for stale_after_s."""
+    stale_after_s: Seconds = 30.0
+    processes: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """How many processes share the traffic of the same limits, the gateways that embed the library included."""
+    max_delay_s: Annotated[float, Field(ge=0, le=3_600)] = 10.0
+    """A slowed call that would have to wait longer is rejected."""
+    reservation_s: Seconds = 900.0
+    """What is held for a call that nobody settles is given up after so long."""
+    exempt_workflows: frozenset[Name] = frozenset()
+    """Never throttled; their spend counts."""
+
+    @model_validator(mode="after")
+    def _room_for_decisions(self) -> Self:
+        if self.max_waiting >= self.max_connections:
+            raise ValueError("max_waiting must be below max_connections")
+        return self
+
+
 class HealthSettings(Section):
     host: str = "127.0.0.1"
     port: Port = 0
@@ -290,6 +339,7 @@ class HealthSettings(Section):
     detect_port: Port = 9102
     notify_port: Port = 9103
     door_port: Port = 9104
+    decisions_port: Port = 9106
     stall_after_s: Seconds = 30.0
     """A loop that has made no progress for so long is reported unhealthy."""
 
@@ -314,6 +364,7 @@ class Settings(BaseSettings):
     detect: DetectSettings = DetectSettings()
     notify: NotifySettings = NotifySettings()
     door: DoorSettings = DoorSettings()
+    decisions: DecisionsSettings = DecisionsSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
 

@@ -1,4 +1,4 @@
-"""`tidegate ingest | detect | notify | door`, and `tidegate up`: all of them as child processes."""
+"""`tidegate ingest | detect | notify | door | decisions`, and `tidegate up`: all of them as child processes."""
 
 from __future__ import annotations
 
@@ -41,6 +41,11 @@ def door(context: typer.Context) -> None:
     _run(invocation(context), "door")
 
 
+def decisions(context: typer.Context) -> None:
+    """Decide about calls over HTTP, for gateways in other languages: POST /v1/decisions."""
+    _run(invocation(context), "decisions")
+
+
 def _run(now: Invocation, role: Role) -> None:
     settings = now.settings
     # By name and late: a role's process loads neither Faust nor httpx for the others.
@@ -58,16 +63,14 @@ def up(
 ) -> None:
     """Run ingest, detect and notify together, for a small installation or a first look.
 
-    The door joins them if its settings let anybody in.
+    The door and decisions join them if their settings let anybody in.
 
     None is restarted silently: when one ends, all are stopped and its exit status is passed on. In production
     run each role on its own and let the orchestrator restart it.
     """
     now = invocation(context)
     if now.settings.health.port > 0:
-        raise SettingsError(
-            "health.port: one port for several roles; set health.ingest_port, detect_port, notify_port, door_port"
-        )
+        raise SettingsError("health.port: one port for several roles; set health.ingest_port, detect_port, …")
     if create_topics:
         from service.kafka.admin import create_topics as create
 
@@ -75,7 +78,11 @@ def up(
     command = [sys.executable, "-m", "service.cli"]
     if now.settings_file is not None:
         command += ["--settings", str(now.settings_file)]
-    roles: tuple[Role, ...] = (*ROLES, "door") if now.settings.door.configured else ROLES
+    roles = list(ROLES)
+    if now.settings.door.configured:
+        roles.append("door")
+    if now.settings.decisions.configured:
+        roles.append("decisions")
     raise typer.Exit(run_role(lambda stop: supervise({role: [*command, role] for role in roles}, stop)))
 
 

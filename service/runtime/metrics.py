@@ -199,6 +199,45 @@ DOOR_CONNECTIONS_REFUSED: Final = Counter(
     "tidegate_door_connections_refused_total", "Connections over the limit"
 )
 
+# --- decisions --------------------------------------------------------------------------------------------
+
+DECISIONS_REQUESTS: Final = Counter("tidegate_decisions_requests_total", "Requests answered", ["status"])
+DECISIONS_SECONDS: Final = Histogram(
+    "tidegate_decisions_request_seconds",
+    "From the head of a request to its answer; not of those that may wait for a change",
+    buckets=_FAST,
+)
+DECISIONS_CALLS: Final = Counter(
+    "tidegate_decisions_calls_total", "Calls decided about, by the token's name", ["token", "action"]
+)
+"""action: allow, delay, downgrade, cap, reject."""
+DECISIONS_SETTLED: Final = Counter(
+    "tidegate_decisions_settled_total", "Settlements by what became of them", ["result"]
+)
+"""result: counted, unknown. Growth of unknown: a client settles twice, or with another process than it asked."""
+DECISIONS_TICKETS: Final = Gauge(
+    "tidegate_decisions_tickets", "Calls that budgets count and nobody has settled yet"
+)
+DECISIONS_FORGOTTEN: Final = Counter(
+    "tidegate_decisions_tickets_forgotten_total", "Tickets forgotten because max_tickets were out"
+)
+DECISIONS_WAITING: Final = Gauge(
+    "tidegate_decisions_waiting", "Requests that wait for a change of the snapshot"
+)
+DECISIONS_STALE: Final = Gauge(
+    "tidegate_decisions_stale", "1 while the broker has not been heard of for stale_after_s"
+)
+DECISIONS_FEED: Final = Gauge(
+    "tidegate_decisions_feed_records", "What the feed has seen since the start", ["what"]
+)
+"""what: commands, snapshots, refused, failures."""
+DECISIONS_IN_FLIGHT: Final = Gauge(
+    "tidegate_decisions_in_flight_bytes", "Bytes of requests that are not answered yet"
+)
+DECISIONS_CONNECTIONS_REFUSED: Final = Counter(
+    "tidegate_decisions_connections_refused_total", "Connections over the limit"
+)
+
 
 def set_config_version(role: str, version: str, offset: int, previous: str | None) -> None:
     """Say which config version is in force, and that the previous one is not."""
