@@ -77,6 +77,9 @@ bench-forecast: setup ## Forecasts of a budget's window on recorded clients, bes
 bench-gateway: setup ## What the gateway library costs a call: microseconds per publish and per decision
 	$(BIN)/python -m benchmarks.gateway $(BENCH_ARGS)
 
+bench-decisions: setup ## The decision API on one core: time to an answer at 2,000 requests/s, and the most it answers
+	$(BIN)/python -m benchmarks.decisions $(BENCH_ARGS)
+
 fuzz: setup ## A million hostile messages, guided fuzzing, the property tests with many more examples (an hour or so)
 	$(BIN)/python -m tests.fuzz --messages $(FUZZ_MESSAGES)
 	$(BIN)/python -m tests.fuzz --messages $$(( $(FUZZ_MESSAGES) / 10 )) --foreign
