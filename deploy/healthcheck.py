@@ -15,6 +15,7 @@ PORTS = {
     "DETECT_PORT": "9102",
     "NOTIFY_PORT": "9103",
     "DOOR_PORT": "9104",
+    "BUDGETS_PORT": "9105",
     "DECISIONS_PORT": "9106",
 }
 TIMEOUT_S = 3.0

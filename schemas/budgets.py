@@ -195,6 +195,9 @@ class BudgetSnapshot(Record):
     next_limit: Count = Field(0, description="of the next window, before what is carried over; 0 = not known")
     spent: Nanos = Field(description="of the window so far, in `unit`, late events and corrections included")
     counted_until: Timestamp = Field(description="event time up to which `spent` is complete")
+    counted_since: Timestamp | None = Field(
+        None, description="what the window spent before is not in `spent`; null = all of it is"
+    )
     state: BudgetStatus
     hard: bool = Field(description="whether calls are refused at all")
     stop_at: Annotated[int, Field(ge=0, le=MAX_INT)] | None = Field(

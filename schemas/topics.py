@@ -58,6 +58,7 @@ ALERTS = Topic("alerts", (Alert,), "fingerprint", 1, "delete", 90 * DAY_MS)
 THROTTLE_COMMANDS = Topic("throttle-commands", (ThrottleCommand,), "scope", 1, "compact,delete", 7 * DAY_MS)
 THROTTLE_ACKS = Topic("throttle-acks", (ThrottleAck,), "command_id", 1, "delete", 7 * DAY_MS)
 BUDGETS = Topic("budgets", (BudgetSnapshot,), "the budget's name", 1, "compact", -1)
+BUDGET_LEDGERS = Topic("budget-ledgers", (), "ledger/budget, usual/budget, progress", 1, "compact", -1)
 CONFIG = Topic("config", (Control,), "kind/name", 1, "compact", -1)
 CONFIG_REJECTIONS = Topic("config-rejections", (ConfigRejection,), "kind/name", 1, "delete", 30 * DAY_MS)
 NOTIFICATION_LOG = Topic(
@@ -80,6 +81,7 @@ TOPICS: Final = (
     THROTTLE_COMMANDS,
     THROTTLE_ACKS,
     BUDGETS,
+    BUDGET_LEDGERS,
     CONFIG,
     CONFIG_REJECTIONS,
     NOTIFICATION_LOG,

@@ -22,8 +22,8 @@ from schemas.topics import Topic
 from service.errors import SettingsError
 from service.runtime.logs import hide
 
-Role = Literal["ingest", "detect", "notify", "door", "decisions"]
-ROLES: Final[tuple[Role, ...]] = ("ingest", "detect", "notify")
+Role = Literal["ingest", "detect", "notify", "budgets", "door", "decisions"]
+ROLES: Final[tuple[Role, ...]] = ("ingest", "detect", "notify", "budgets")
 """What every installation runs. The door and decisions are for those whose gateways have no Kafka."""
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -331,6 +331,13 @@ class DecisionsSettings(HttpSettings):
         return self
 
 
+class BudgetsSettings(Section):
+    group_id: Name = "tidegate-budgets"
+    reread_records: Annotated[int, Field(ge=0, le=1_000_000_000)] = 500_000
+    """A budget that is new is counted from its window's start if that is no more records of `rollups` ago, else
+    from now on. Reading so many takes some 30 s, in which no budget is up to date."""
+
+
 class HealthSettings(Section):
     host: str = "127.0.0.1"
     port: Port = 0
@@ -339,6 +346,7 @@ class HealthSettings(Section):
     detect_port: Port = 9102
     notify_port: Port = 9103
     door_port: Port = 9104
+    budgets_port: Port = 9105
     decisions_port: Port = 9106
     stall_after_s: Seconds = 30.0
     """A loop that has made no progress for so long is reported unhealthy."""
@@ -363,6 +371,7 @@ class Settings(BaseSettings):
     ingest: IngestSettings = IngestSettings()
     detect: DetectSettings = DetectSettings()
     notify: NotifySettings = NotifySettings()
+    budgets: BudgetsSettings = BudgetsSettings()
     door: DoorSettings = DoorSettings()
     decisions: DecisionsSettings = DecisionsSettings()
     health: HealthSettings = HealthSettings()

@@ -1,4 +1,4 @@
-"""`tidegate ingest | detect | notify | door | decisions`, and `tidegate up`: all of them as child processes."""
+"""`tidegate ROLE` for each of them, and `tidegate up`: what every installation runs, as child processes."""
 
 from __future__ import annotations
 
@@ -36,6 +36,11 @@ def notify(context: typer.Context) -> None:
     _run(invocation(context), "notify")
 
 
+def budgets(context: typer.Context) -> None:
+    """Count spend into budgets: write snapshots for gateways, and alerts."""
+    _run(invocation(context), "budgets")
+
+
 def door(context: typer.Context) -> None:
     """Take cost events over HTTP, for gateways without Kafka: POST /v1/events."""
     _run(invocation(context), "door")
@@ -61,7 +66,7 @@ def up(
         bool, typer.Option("--create-topics", help="Create missing topics first, as `topics create` does.")
     ] = False,
 ) -> None:
-    """Run ingest, detect and notify together, for a small installation or a first look.
+    """Run ingest, detect, notify and budgets together, for a small installation or a first look.
 
     The door and decisions join them if their settings let anybody in.
 

@@ -54,10 +54,11 @@ _MAX_HASHES: Final = 100_000
 
 
 class Send(NamedTuple):
-    """One record to write. Without `partition` the key decides, by Kafka's default partitioner (murmur2)."""
+    """One record to write; a `value` of None is a tombstone. Without `partition` the key decides, by Kafka's
+    default partitioner (murmur2)."""
 
     topic: str
-    value: bytes
+    value: bytes | None
     key: bytes | None = None
     partition: int | None = None
 
@@ -199,7 +200,7 @@ class Lane:
         for i, (topic, value, key, partition) in enumerate(sends):
             if i % _BREATH == _BREATH - 1:
                 await asyncio.sleep(0)  # heartbeats and health must get their turn among thousands
-            if len(value) > MAX_RECORD_BYTES:
+            if value is not None and len(value) > MAX_RECORD_BYTES:
                 raise MessageSizeTooLargeError(f"{len(value)} bytes, at most {MAX_RECORD_BYTES} are written")
             if partition is None:
                 if topic not in partitions:
@@ -212,7 +213,7 @@ class Lane:
             if batches[-1].append(key=key, value=value, timestamp=None) is None:
                 batches.append(self._producer.create_batch())
                 if batches[-1].append(key=key, value=value, timestamp=None) is None:
-                    raise MessageSizeTooLargeError(f"{len(value)} bytes do not fit an empty batch")
+                    raise MessageSizeTooLargeError(f"{len(value or b'')} bytes do not fit an empty batch")
         return packed
 
     def _partition_of(self, key: bytes | None, partitions: int) -> int:

@@ -47,6 +47,7 @@ def snapshot(
         next_limit=limit_at(budget, 0, found.window.end),
         spent=_bounded(found.spent),
         counted_until=_at(counted_until),
+        counted_since=_at(ledger.since) if ledger.since > found.window.start else None,
         state=found.state,
         hard=found.hard,
         stop_at=found.stop_at,

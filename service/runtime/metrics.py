@@ -177,6 +177,25 @@ NOTIFY_LAG: Final = Gauge(
     "tidegate_notify_lag_records", "End of the partition less our position", ["partition"]
 )
 
+# --- budgets ----------------------------------------------------------------------------------------------
+
+BUDGETS_ACCOUNTS: Final = Gauge("tidegate_budgets_accounts", "Budgets that are counted")
+BUDGETS_REFUSED: Final = Counter(
+    "tidegate_budgets_refused_total", "Records of the rollups topic that could not be counted", ["reason"]
+)
+BUDGETS_TRANSACTIONS: Final = Counter(
+    "tidegate_budgets_transactions_total", "Transactions, by how they ended", ["result"]
+)
+"""result: committed, aborted, fenced."""
+BUDGETS_SNAPSHOTS: Final = Counter("tidegate_budgets_snapshots_total", "Snapshots sent to gateways")
+BUDGETS_ALERTS: Final = Counter("tidegate_budgets_alerts_total", "Alert records sent", ["kind", "status"])
+BUDGETS_LAG: Final = Gauge(
+    "tidegate_budgets_lag_records", "End of the partition less our position", ["partition"]
+)
+BUDGETS_WATERMARK_AGE: Final = Gauge(
+    "tidegate_budgets_watermark_age_seconds", "Wall time less the time up to which all spend is counted"
+)
+
 # --- door -------------------------------------------------------------------------------------------------
 
 DOOR_REQUESTS: Final = Counter("tidegate_door_requests_total", "Requests answered", ["status"])

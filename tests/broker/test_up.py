@@ -69,7 +69,7 @@ def test_up_runs_every_role_and_stops_them_all(
             up.terminate()
             up.wait(PATIENCE_S)
     text = log.read_text()
-    assert all(f"{role:<6} | " in text for role in ("ingest", "detect", "notify")), text
+    assert all(f"{role:<6} | " in text for role in ("ingest", "detect", "notify", "budgets")), text
     assert "Traceback" not in text
 
 

@@ -21,6 +21,7 @@ def test_version_and_help(tidegate: Tidegate) -> None:
         "ingest",
         "detect",
         "notify",
+        "budgets",
         "topics",
         "publish",
         "tail",

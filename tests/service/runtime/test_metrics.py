@@ -13,7 +13,7 @@ def test_every_metric_is_named_for_its_role() -> None:
     names = [name for name in REGISTRY._names_to_collectors if name.startswith("tidegate_")]
     assert len(names) > 40
     for name in names:
-        assert re.fullmatch(r"tidegate_(ingest|detect|notify|door|decisions|config)_[a-z0-9_]+", name)
+        assert re.fullmatch(r"tidegate_(ingest|detect|notify|budgets|door|decisions|config)_[a-z0-9_]+", name)
 
 
 def test_a_label_takes_so_many_values_and_no_more() -> None:

@@ -1,0 +1,93 @@
+"""How far the rollups topic has been read, in offsets and in event time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from service.budgets.entry import Passage
+
+VERSION: Final = 1
+SILENT_S: Final = 60.0
+"""A source whose ticks stopped this long ago, by the broker's times, holds nobody back any more."""
+
+
+class UnreadableProgress(ValueError):
+    """Bytes that no version of the codec wrote."""
+
+
+class Progress(msgspec.Struct, array_like=True):
+    """Plain state, kept with the ledgers that it is about.
+
+    Attributes
+    ----------
+    positions : dict of int to int
+        Per partition the offset of the next record.
+    watermark : float
+        Event time (epoch seconds) before which all spend is counted, but for what comes late. Never goes back.
+    latest : float
+        The latest event that was seen.
+    rereading : dict of str to dict of int to int
+        By budget whose past is still being read: up to which offset, per partition.
+    """
+
+    positions: dict[int, int] = {}
+    watermark: float = 0.0
+    latest: float = 0.0
+    rereading: dict[str, dict[int, int]] = {}
+
+
+class Watermark:
+    """The least watermark over all source partitions, as all rollups partitions have heard of them.
+
+    Every tick is on every partition, behind the rollups that it speaks of. So what one source has told holds once
+    it was read on each partition: one that is behind, as after a restart, holds time back.
+
+    Parameters
+    ----------
+    partitions : iterable of int
+        Of the rollups topic.
+    """
+
+    def __init__(self, partitions: int) -> None:
+        self._heard: list[dict[int, tuple[Passage, float]]] = [{} for _ in range(partitions)]
+        self._newest = [0.0] * partitions
+        self._oldest = [float("inf")] * partitions
+
+    def observe(self, partition: int, passage: Passage, told_at: float) -> float | None:
+        """Take in one tick; the common watermark (epoch seconds) if there is one by now.
+
+        `told_at`: the broker's time of the record, epoch seconds. What is read again says nothing new.
+        """
+        _, before = self._heard[partition].get(passage.partition, (passage, told_at))
+        if told_at >= before:
+            self._heard[partition][passage.partition] = passage, told_at
+        self._newest[partition] = max(self._newest[partition], told_at)
+        self._oldest[partition] = min(self._oldest[partition], told_at)
+        common = [self._of(partition, passage.partitions) for partition in range(len(self._heard))]
+        known = [at for at in common if at is not None]
+        return min(known) if len(known) == len(common) else None
+
+    def _of(self, partition: int, sources: int) -> float | None:
+        heard, newest = self._heard[partition], self._newest[partition]
+        if len(heard) < sources and newest - self._oldest[partition] < SILENT_S:
+            return None
+        alive = [passage for passage, told_at in heard.values() if newest - told_at < SILENT_S]
+        busy = [passage.watermark for passage in alive if not passage.idle]
+        return min(busy) if busy else max((passage.watermark for passage in alive), default=None)
+
+
+def dump(progress: Progress) -> bytes:
+    """One version byte, then MessagePack."""
+    return bytes((VERSION,)) + msgspec.msgpack.encode(progress)
+
+
+def load(data: bytes) -> Progress:
+    """Bytes to progress. Raises UnreadableProgress."""
+    if not data or data[0] != VERSION:
+        raise UnreadableProgress(f"version {data[0] if data else 'none'}, this release reads {VERSION}")
+    try:
+        return msgspec.msgpack.decode(memoryview(data)[1:], type=Progress)
+    except msgspec.MsgspecError as error:
+        raise UnreadableProgress(str(error)) from None
