@@ -50,6 +50,8 @@ _DOUBT: Final = 1.0
 _LASTED: Final = 4.0
 _LASTS: Final = 1.2
 """What a scale shows half of began at most four of its half-lives ago, and, where it crept, at least one."""
+_CREPT: Final = 0.25
+"""Log by which tokens in and out must both have grown at the scale of hours, to say that they crept."""
 _SLOW_FROM: Final = 4
 _SLOW_GATE: Final = 20
 """What only shows over hours is no hurry: it must have cost so many times more."""
@@ -189,16 +191,23 @@ class UnitCost:
             excess_nanos=max(0, round(excess[factor])),
             gate_nanos=gate,
             factor=FACTORS[factor],
-            since=self._began(factor, [row[factor] for row in seen], scale, window),
+            since=self._began(factor, seen, scale, window),
         )
 
-    def _began(self, f: int, residuals: Sequence[float], scale: int, window: Window) -> float:
-        """When it began: since when there is excess, as far as the longest scale that shows half of it allows."""
+    def _began(self, f: int, seen: Sequence[Sequence[float]], scale: int, window: Window) -> float:
+        """When it began: since when there is excess, as far as the longest scale that shows half of it allows.
+
+        A step moves tokens in or tokens out; what moved both by hours ago crept, however short the scale is that
+        tells of it first.
+        """
         since = self._since[f]
         since = window.start if since is None else min(since, window.start)
-        shown = [h for h in range(scale, len(SCALES)) if residuals[h] >= _STILL * residuals[scale]]
-        half_life = SCALES[shown[-1]]
-        if half_life >= SCALES[_SLOW_FROM]:
+        shown = max(h for h in range(scale, len(SCALES)) if seen[h][f] >= _STILL * seen[scale][f])
+        slow = seen[_SLOW_FROM]
+        if f in (INPUT, OUTPUT, COST) and min(slow[INPUT], slow[OUTPUT]) > _CREPT:
+            shown = max(shown, _SLOW_FROM)
+        half_life = SCALES[shown]
+        if shown >= _SLOW_FROM:
             since = min(since, window.end - _LASTS * half_life)
         return max(since, window.end - _LASTED * half_life)
 
@@ -210,6 +219,8 @@ class UnitCost:
         before = [s * share for s in self._spend.sums]
         after = list(_spend_of(window))
         priced = before[5] > 0 and after[5] > 0
+        for side in (before, after):
+            side[0] = min(side[0], side[1])  # a trace has a call at least, whatever an estimate says
         if any(side[0] < _FEWEST_TRACES * side[1] for side in (before, after)):
             # One side has no traces to speak of: calls stand for them, or there were billions of calls to one.
             before[0], after[0] = before[1], after[1]
