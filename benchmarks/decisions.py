@@ -8,6 +8,11 @@ At the steady rate requests are due one after the other, and each is timed from 
 when it could be sent: a server that stalls is not spared what would have come meanwhile. Beside it stands how late
 the client itself was (`sent_late_ms`), which no server can help. Where budgets count, every second request settles
 a ticket that an earlier one brought. CPU time is the server's, user and system, divided by its requests.
+
+On a machine with other work the server and the client wait for their cores. The kernel says how long: `robbed` is
+the share of the time in which the server was ready and another process had its core. `undisturbed` are the figures
+of those tenths of a second in which both waited for less than a fiftieth of it, as they had in the one before (what
+had piled up is not theirs), and `share` is how many of all requests these are.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +41,8 @@ _TICKET: Final = re.compile(rb'"ticket":"([^"]+)"')
 _LENGTH: Final = re.compile(rb"Content-Length: (\d+)")
 _WARM: Final = 1_000
 _TICK_S: Final = 0.0005
+_WINDOW_S: Final = 0.1
+_CALM: Final = 0.02
 
 
 def main() -> int:
@@ -102,7 +110,8 @@ class _Client:
     def __init__(self, batch: int, *, settles: bool) -> None:
         self.free: list[_Line] = []
         self.waiting = deque[float]()
-        self.took: list[float] = []
+        self.took: list[tuple[float, float]] = []
+        """When each was due, and how long it took."""
         self.failed = self.lost = 0
         self.to_ask = 0
         self._batch = batch
@@ -125,7 +134,7 @@ class _Client:
 
     def answered(self, line: _Line, answer: bytes) -> None:
         now = time.perf_counter()
-        self.took.append(now - line.due)
+        self.took.append((line.due, now - line.due))
         if not answer.startswith(b"HTTP/1.1 200 "):
             self.failed += 1
         if self._settles:
@@ -198,14 +207,17 @@ async def _ask(port: int, pid: int, budgets: int, batch: int, options: argparse.
     return figures
 
 
-async def _steadily(client: _Client, rate: float, seconds: float, pid: int) -> dict[str, float]:
+async def _steadily(client: _Client, rate: float, seconds: float, pid: int) -> dict[str, Any]:
     count, lines = int(rate * seconds), len(client.free)
     client.took = []
     late: list[float] = []
     cpu, own, began = cpu_seconds(pid), time.process_time(), time.perf_counter()
     sent = 0
+    waits = [(began, _waited(pid), _waited(os.getpid()))]
     while sent < count:
         now = time.perf_counter()
+        if now - waits[-1][0] >= _WINDOW_S:
+            waits.append((now, _waited(pid), _waited(os.getpid())))
         while sent < count and (due := began + sent / rate) <= now:
             late.append(now - due)
             client.ask(due)
@@ -215,17 +227,48 @@ async def _steadily(client: _Client, rate: float, seconds: float, pid: int) -> d
     elapsed = time.perf_counter() - began
     own = time.process_time() - own
     cpu = cpu_seconds(pid) - cpu
-    cuts = statistics.quantiles(client.took, n=1_000)
+    quiet = _quiet(client.took, waits)
     return {
         "rate": round(count / elapsed, 1),
-        "p50_ms": round(cuts[499] * 1e3, 2),
-        "p99_ms": round(cuts[989] * 1e3, 2),
-        "p999_ms": round(cuts[998] * 1e3, 2),
+        **_cuts([took for _, took in client.took]),
+        "undisturbed": {"share": round(len(quiet) / count, 2), **_cuts(quiet)},
+        "robbed": round((waits[-1][1] - waits[0][1]) / (waits[-1][0] - waits[0][0]), 2),
         "sent_late_ms_p50": round(statistics.median(late) * 1e3, 2),
         "sent_late_ms_p99": round(statistics.quantiles(late, n=100)[98] * 1e3, 2),
         "cpu_us": round(cpu / count * 1e6, 1),
         "core": round(cpu / elapsed, 2),
         "client_core": round(own / elapsed, 2),
+    }
+
+
+def _waited(pid: int) -> float:
+    """Seconds that a process has been ready to run so far while others had its core."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
+def _quiet(took: list[tuple[float, float]], waits: list[tuple[float, float, float]]) -> list[float]:
+    """Times of the requests that were due in windows without others on either core, after such a window."""
+    quiet: list[float] = []
+    calm_before = False
+    at = 0
+    took.sort()
+    for (begin, server, client), (end, server_then, client_then) in pairwise(waits):
+        calm = max(server_then - server, client_then - client) < _CALM * (end - begin)
+        first = at
+        while at < len(took) and took[at][0] < end:
+            at += 1
+        if calm and calm_before:
+            quiet += [seconds for _, seconds in took[first:at]]
+        calm_before = calm
+    return quiet
+
+
+def _cuts(seconds: list[float]) -> dict[str, float]:
+    if len(seconds) < 1_000:
+        return {}
+    cuts = statistics.quantiles(seconds, n=1_000)
+    return {
+        f"{name}_ms": round(cuts[at] * 1e3, 2) for name, at in (("p50", 499), ("p99", 989), ("p999", 998))
     }
 
 
