@@ -137,6 +137,10 @@ class Office(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 if self._ours:
                     await counting.commit()
         finally:
+            # Of a process that stands by they would be what once was.
+            metrics.BUDGETS_LAG.clear()
+            metrics.BUDGETS_ACCOUNTS.set(0)
+            metrics.BUDGETS_WATERMARK_AGE.set(0)
             await lane.close()
 
 
