@@ -61,7 +61,7 @@ class DemoOptions:
     report: Path | None = None
     broker: str = "auto"
     seed: int = 7
-    backfill_hours: float = 24.0
+    backfill_hours: float = 12.0
     quiet: bool = False
 
 

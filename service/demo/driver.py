@@ -93,7 +93,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m service.demo.driver", description=__doc__)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--speed", type=float, default=1.0)
-    parser.add_argument("--backfill-hours", type=float, default=24.0)
+    parser.add_argument("--backfill-hours", type=float, default=12.0)
     parser.add_argument("--seconds", type=float, default=None, help="length of the script, wall time")
     return parser.parse_args()
 
