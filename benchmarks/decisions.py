@@ -43,6 +43,7 @@ _WARM: Final = 1_000
 _TICK_S: Final = 0.0005
 _WINDOW_S: Final = 0.1
 _CALM: Final = 0.02
+_ENOUGH: Final = 500
 
 
 def main() -> int:
@@ -264,7 +265,7 @@ def _quiet(took: list[tuple[float, float]], waits: list[tuple[float, float, floa
 
 
 def _cuts(seconds: list[float]) -> dict[str, float]:
-    if len(seconds) < 1_000:
+    if len(seconds) < _ENOUGH:
         return {}
     cuts = statistics.quantiles(seconds, n=1_000)
     return {
