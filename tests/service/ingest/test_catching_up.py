@@ -113,6 +113,7 @@ def lanes(written: Written) -> type:
                 if home is None:
                     assert send.key is not None
                     home = crc32(send.key) % HOMES
+                assert send.value is not None
                 written.homes[home].append(send.value)
             if next_offset is not None:
                 assert next_offset > written.offsets.get(self.source.partition, 0)
