@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway import Call, Decision, Gate
+from gateway import Call, Decision, Gate, GatePolicy, Ticket
 from schemas.throttles import Action, Cap, Downgrade, Slow
 from service.decisions.question import MAX_BATCH, Invalid, Malformed, Questions, Settlements, read, verdict
 from service.decisions.tickets import Tickets
@@ -77,6 +77,40 @@ async def test_any_batch_is_decided_as_the_library_decides_its_calls_one_by_one(
         limit(here.gate)
         decisions = await here.ask(*asked)
     assert [{**d, "ticket": d["ticket"] is not None} for d in decisions] == library
+
+
+@given(
+    steps=st.lists(
+        st.tuples(st.just("ask"), st.integers(0, 400) | st.none())
+        | st.tuples(st.just("settle"), st.integers(0, 400))
+        | st.tuples(st.just("wait"), st.integers(0, 40)),
+        max_size=40,
+    )
+)
+@settings(max_examples=20)
+async def test_whatever_is_asked_and_settled_leaves_of_a_budget_what_the_library_leaves(
+    steps: list[tuple[str, int | None]],
+) -> None:
+    clock = HandClock()
+    gate = Gate("library", GatePolicy(reservation_s=60), clock=clock)
+    gate.take(snapshot(1, limit=2_000, reserve=150))
+    tickets: list[tuple[Ticket | None, str]] = []
+    async with open_api(reservation_s=60) as here:
+        here.gate.take(snapshot(1, limit=2_000, reserve=150))
+        for what, amount in steps:
+            if what == "ask":
+                call = {"model": "m", "workflow": "w", "estimate_nanos": amount}
+                (decision,), library = await here.ask(call), gate.decide(Call(**call))  # type: ignore[arg-type]
+                assert (decision["ticket"] is None) == (library.ticket is None)
+                tickets.append((library.ticket, decision["ticket"] or "none"))
+            elif what == "settle" and tickets:
+                ticket, name = tickets[len(tickets) // 2]  # the same one again and again, too
+                settled = gate.settle(ticket, amount or 0)
+                assert await here.settle({"ticket": name, "cost_nanos": amount}) == [settled]
+            elif what == "wait":
+                clock.advance(amount or 0)
+                here.clock.advance(amount or 0)
+            assert here.gate.left("b") == gate.left("b")
 
 
 async def test_a_rejection_has_a_body_to_answer_the_caller_with() -> None:
