@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from service.cli import app
 from service.commands import roles
+from service.settings import ROLES
 from tests.service.door.support import TOKEN
 
 
@@ -41,7 +42,7 @@ def test_up_runs_a_door_when_somebody_may_come_in(
 ) -> None:
     result = CliRunner().invoke(app, ["up"], env=environment)
     assert result.exit_code == 0, result.output
-    assert started == ["ingest", "detect", "notify", *door]
+    assert started == [*ROLES, *door]
 
 
 def test_a_door_for_nobody_is_a_settings_error(capfd: pytest.CaptureFixture[str]) -> None:
