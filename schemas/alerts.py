@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -39,6 +39,10 @@ Factor = Literal[
     "calls",
     "cost",
 ]
+
+
+BUDGET_DETECTORS: Final = "budget."
+"""What the detectors of alerts about budget records begin with: `budget.pace`, `budget.hard`."""
 
 
 class Driver(Part):
@@ -116,11 +120,17 @@ class Alert(Record):
     resolved_at: Timestamp | None = None
     sequence: Count = Field(description="grows by one with each record of this fingerprint")
     summary: Text = Field(description="one sentence that says what, how much, since when and why")
-    cost_nanos: Nanos = Field(description="spent on calls since started_at; charges are not in it")
-    expected_nanos: Nanos = Field(description="what the calls of the same time would usually have cost")
+    cost_nanos: Nanos = Field(
+        description="spent on calls since started_at, without charges; of a budget: spent in its window, charges"
+        " included, and 0 if it is in tokens"
+    )
+    expected_nanos: Nanos = Field(
+        description="what the calls of the same time would usually have cost; of a budget: its limit, or for its"
+        " pace what should have been spent by now"
+    )
     excess_nanos: Nanos
     projected_nanos: Nanos = Field(
-        description="spend of the UTC day, charges included, if this goes on to its end"
+        description="spend of the UTC day, charges included, if this goes on to its end; of a budget: of its window"
     )
     projected_month_nanos: Nanos | None = Field(
         None, description="spend of the UTC month, charges included, if this goes on to its end"
@@ -130,6 +140,11 @@ class Alert(Record):
     verdict: Verdict
     config_version: Label
     throttle: Label | None = Field(None, description="command_id of the throttle this incident caused")
+
+    @property
+    def of_budget(self) -> bool:
+        """Whether it is about a budget record, and not about what somebody's calls are like."""
+        return self.verdict.detector.startswith(BUDGET_DETECTORS)
 
     @property
     def pages(self) -> bool:

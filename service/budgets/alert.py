@@ -6,7 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 from typing import Final, cast
 
-from schemas.alerts import Alert, Kind, Status, Verdict
+from schemas.alerts import BUDGET_DETECTORS, Alert, Kind, Status, Verdict
 from schemas.base import MAX_INT
 from schemas.budgets import Unit
 from schemas.control import Budget
@@ -70,7 +70,8 @@ def alert(
     told.sequence += 1
     told.sent = now
     money = unit(budget) == "nano_usd"
-    cost, expected = (_bounded(spent), told.expected) if money else (0, 0)
+    should_be = told.expected if told.key.startswith("pace:") else told.limit
+    cost, expected = (_bounded(spent), should_be) if money else (0, 0)
     end = max(spent, forecast if forecast is not None else spent)
     called, scope = whose(budget)
     return Alert(
@@ -92,7 +93,7 @@ def alert(
         excess_nanos=max(cost - expected, 0),
         projected_nanos=max(_bounded(end), 0) if money else 0,
         verdict=Verdict(
-            detector=f"budget.{told.key.partition(':')[0]}",
+            detector=f"{BUDGET_DETECTORS}{told.key.partition(':')[0]}",
             score=round(spent / max(told.expected if told.kind == "budget_pace" else told.limit, 1), 4),
             threshold=told.point,
         ),

@@ -38,8 +38,13 @@ def sentence(alert: Alert) -> str:
 
 
 def dollars(alert: Alert) -> list[tuple[str, str]]:
-    """The amounts as (label, amount); once it is over there is nothing left to project."""
+    """The amounts as (label, amount); once it is over there is nothing left to project.
+
+    A budget in tokens has none: its summary says how many.
+    """
     over = alert.status == "resolved"
+    if alert.of_budget:
+        return _of_window(alert, over) if alert.expected_nanos else []
     amounts = [
         ("Spent in all" if over else "Spent so far", format_usd(alert.cost_nanos)),
         ("Usual for the time", format_usd(alert.expected_nanos)),
@@ -50,6 +55,17 @@ def dollars(alert: Alert) -> list[tuple[str, str]]:
     amounts.append(("Day's end if this goes on", format_usd(alert.projected_nanos)))
     if alert.projected_month_nanos is not None:
         amounts.append(("Month's end if this goes on", format_usd(alert.projected_month_nanos)))
+    return amounts
+
+
+def _of_window(alert: Alert, over: bool) -> list[tuple[str, str]]:
+    pace = alert.verdict.detector.endswith(".pace")
+    amounts = [
+        ("Spent in the window", format_usd(alert.cost_nanos)),
+        ("Should be by now" if pace else "Limit", format_usd(alert.expected_nanos)),
+    ]
+    if not over:
+        amounts.append(("Expected at its end", format_usd(alert.projected_nanos)))
     return amounts
 
 

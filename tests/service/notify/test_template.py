@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from schemas.alerts import Driver, Evidence
+from schemas.alerts import Driver, Evidence, Verdict
 from service.notify import template
 from tests.service.notify.support import NOW, alert, resolved
+
+USD = 1_000_000_000
 
 
 def test_the_headline_says_how_bad_what_and_where() -> None:
@@ -35,6 +37,24 @@ def test_the_dollars_are_exact_strings() -> None:
     ]
     of_an_older_release = template.dollars(alert(projected_month_nanos=None))
     assert [label for label, _ in of_an_older_release][-1] == "Day's end if this goes on"
+
+
+def test_of_a_budget_the_amounts_are_those_of_its_window() -> None:
+    spent = {"cost_nanos": 36 * USD, "projected_nanos": 90 * USD}
+    pace = alert(**spent, expected_nanos=50 * USD, verdict=verdict("budget.pace"))
+    assert template.dollars(pace) == [
+        ("Spent in the window", "$36.00"),
+        ("Should be by now", "$50.00"),
+        ("Expected at its end", "$90.00"),
+    ]
+    hard = resolved(**spent, expected_nanos=30 * USD, verdict=verdict("budget.hard"))
+    assert template.dollars(hard) == [("Spent in the window", "$36.00"), ("Limit", "$30.00")]
+    in_tokens = alert(cost_nanos=0, expected_nanos=0, projected_nanos=0, verdict=verdict("budget.hard"))
+    assert template.dollars(in_tokens) == []
+
+
+def verdict(detector: str) -> Verdict:
+    return Verdict(detector=detector, score=1.0, threshold=1.0)
 
 
 def test_drivers_come_largest_first_with_their_share() -> None:
