@@ -110,6 +110,8 @@ class Office(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self._ours = self._source in assigned
+        if self._ours:
+            self._group.pause(self._source)  # to have, and not to read
         # Without it, too: who stands by is as ready as it can be.
         self._health.set_ready("group", True)
 
@@ -119,7 +121,6 @@ class Office(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         lane = Lane(kafka, self._settings.budgets.group_id, self._source, max_age_s=_MAX_AGE_S)
         try:
             await lane.open(self._group, lambda _: 0)  # 2
-            self._group.pause(self._source)  # it is ours to have, and not to read
             kept, progress = await vault.opened(kafka)  # 3
             async with started(consumer(kafka, group_id=None), kafka) as reader:
                 sources = (await require_topics(reader, [kafka.topic(ROLLUPS)]))[kafka.topic(ROLLUPS)]
