@@ -129,6 +129,6 @@ def learnt(state: WorkflowState) -> list[float]:
     unit_cost = state.detectors[UnitCost.name].dump()
     # Nor of the excess: it is floored at nothing, window by window, and late events move it across that floor.
     kept[-1] = [part for i, part in enumerate(unit_cost) if i not in (7, 8)]
-    # Nor of the tail of calls: where all traces have as many it begins anew after so many of them, and counts since.
+    # Nor of the tail of calls: where all traces have as many, it begins anew every thousand, and counts since.
     kept[-2] = kept[-2][:4]
     return list(numbers(kept))
