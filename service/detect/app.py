@@ -14,18 +14,22 @@ from service.detect.agent import declare
 from service.detect.clerk import Clerk
 from service.detect.effects import Outbox
 from service.detect.state import WorkflowState
-from service.errors import TidegateError
+from service.errors import Stalled, TidegateError
 from service.kafka import KafkaError, producer, require_topics, started, unavailable
 from service.kafka.config_view import ConfigView
 from service.kafka.faust_transport import AppFailedError, GuardedApp, build_app, keyed_table
 from service.runtime import health, metrics
 from service.runtime.clock import Clock
 from service.runtime.health import Health
+from service.runtime.standstill import Standstill
 from service.runtime.tasks import until_one_ends
 from service.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _WATCH_S = 1.0
+_STUCK_S = 300.0
+"""A table that has not come one record on for so long, or a rebalance that has not ended, never will: on a starved
+machine Faust was seen to recover for ever. Whoever supervises the role starts it again."""
 
 
 class StateCodec(Codec):
@@ -69,7 +73,9 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock) -> None:
             settings, len(topics[kafka.topic(ROLLUPS)]), Outbox(sender, kafka, clock), view, clock
         )
         try:
-            await until_one_ends(app.run_until(stop), view.failed(), _watch(app, clerk, status, settings))
+            await until_one_ends(
+                app.run_until(stop), view.failed(), _watch(app, clerk, status, settings, clock)
+            )
         except AppFailedError as error:
             if isinstance(error.__cause__, TidegateError):
                 raise error.__cause__ from None
@@ -116,12 +122,17 @@ def _build(
     return app, clerk
 
 
-async def _watch(app: GuardedApp, clerk: Clerk, status: Health, settings: Settings) -> None:
+async def _watch(app: GuardedApp, clerk: Clerk, status: Health, settings: Settings, clock: Clock) -> None:
     """Health by progress: a worker that has records waiting must handle some; an idle one must be fed."""
     status.expect("records")
     topic = settings.kafka.topic(ROLLUPS)
     handled, known = -1, -1
+    recovery = Standstill(_STUCK_S)
     while True:
+        if app.ready:
+            recovery.moves()
+        elif recovery.look(app.left_to_recover, clock.monotonic()):
+            raise Stalled(f"the workflow table has not recovered, nor come on, for {_STUCK_S:g} s")
         status.set_ready("table", app.ready, "recovering the workflow table, or rebalancing")
         metrics.DETECT_RECOVERING.set(0 if app.ready else 1)
         ends = _ends(app, topic) if app.ready else {}

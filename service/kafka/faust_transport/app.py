@@ -57,6 +57,11 @@ class GuardedApp(faust.App):
         """Whether tables are recovered and events are being processed. False during a rebalance."""
         return bool(self.tables.actives_ready and not self.rebalancing and not self.should_stop)
 
+    @property
+    def left_to_recover(self) -> int:
+        """Records of changelogs that tables still miss. It sinks while they recover."""
+        return int(self.tables.recovery.active_remaining_total())
+
     def assigned(self, topic: str) -> frozenset[int]:
         """The partitions of `topic` this worker has now; empty before the first assignment."""
         return frozenset(tp.partition for tp in self._assignment or () if tp.topic == topic)
