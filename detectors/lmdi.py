@@ -15,7 +15,7 @@ from detectors.protocol import Contribution
 _LEAST = 1e-150
 _MOST = 1e150
 """Within these no ratio of two numbers leaves a float."""
-_TINY = 1e-12
+_TINY = 1e-140
 _NOISE = 1e-9
 """Share of the shares' size below which their sum is nothing but rounding."""
 

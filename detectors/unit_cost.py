@@ -50,8 +50,9 @@ _DOUBT: Final = 1.0
 _LASTED: Final = 4.0
 _LASTS: Final = 1.2
 """What a scale shows half of began at most four of its half-lives ago, and, where it crept, at least one."""
-_CREPT: Final = 0.25
-"""Log by which tokens in and out must both have grown at the scale of hours, to say that they crept."""
+_CREPT: Final = 0.1
+_ALIKE: Final = 0.4
+"""What crept moved tokens in and out alike (to this share of each other), and both by this log for hours."""
 _SLOW_FROM: Final = 4
 _SLOW_GATE: Final = 20
 """What only shows over hours is no hurry: it must have cost so many times more."""
@@ -203,8 +204,9 @@ class UnitCost:
         since = self._since[f]
         since = window.start if since is None else min(since, window.start)
         shown = max(h for h in range(scale, len(SCALES)) if seen[h][f] >= _STILL * seen[scale][f])
-        slow = seen[_SLOW_FROM]
-        if f in (INPUT, OUTPUT, COST) and min(slow[INPUT], slow[OUTPUT]) > _CREPT:
+        less, more = sorted((seen[scale][INPUT], seen[scale][OUTPUT]))
+        slow = min(seen[_SLOW_FROM][INPUT], seen[_SLOW_FROM][OUTPUT])
+        if f in (INPUT, OUTPUT, COST) and less >= _ALIKE * more and slow >= _CREPT:
             shown = max(shown, _SLOW_FROM)
         half_life = SCALES[shown]
         if shown >= _SLOW_FROM:
