@@ -139,8 +139,10 @@ class LiveTrace:
 
     def _gate(self, window: Window, dearest: int) -> int:
         """Dollars that matter now: seconds of the usual spend, or of what the others spent in the last minutes."""
-        sums, seconds = self._recent.peek(window.end, (float(window.cost_nanos), 0.0), window.seconds)
-        others = max(sums[0] - dearest, 0.0) / max(seconds, _RECENT_HALF_LIFE / LN2)
+        # The dearest trace is taken off in whole nano-dollars: it must not move its own gate, not by a rounding.
+        without = float(window.cost_nanos - dearest) if window.live else 0.0
+        sums, seconds = self._recent.peek(window.end, (without, 0.0), window.seconds)
+        others = max(sums[0], 0.0) / max(seconds, _RECENT_HALF_LIFE / LN2)
         rate = max(window.usual_nanos_per_s, _RECENT_SHARE * others)
         return max(self.params.min_excess_nanos, round(rate * self.params.min_excess_seconds), 1)
 
