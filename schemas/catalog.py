@@ -11,13 +11,16 @@ from schemas.control import CONTROL_KINDS, ConfigRejection
 from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.events import CostEvent, Outcome
 from schemas.notifications import NotificationLogEntry, ParkedNotification
+from schemas.outcomes import OutcomeRollup, TraceCosts
 from schemas.rollups import Rollup, Tick
 from schemas.throttles import ThrottleAck, ThrottleCommand
 
 SCHEMAS: Final[dict[str, type[Record]]] = {
     "cost-event": CostEvent,
     "outcome": Outcome,
+    "trace-costs": TraceCosts,
     "rollup": Rollup,
+    "outcome-rollup": OutcomeRollup,
     "tick": Tick,
     "alert": Alert,
     "throttle-command": ThrottleCommand,
@@ -160,6 +163,23 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
                 "list_nanos": 8_100_000,
             }
         ],
+    },
+    "trace-costs": {
+        "workflow": "support-agent",
+        "bucket_start": _T0,
+        "source": {"partition": 2, "first_offset": 90_112, "last_offset": 90_131},
+        "traces": [{"trace_id": "run-4711", "cost_nanos": 48_200_000, "calls": 9}],
+    },
+    "outcome-rollup": {
+        "type": "outcome",
+        "workflow": "support-agent",
+        "kind": "ticket_resolved",
+        "bucket_start": "2026-01-31T14:09:00Z",
+        "outcomes": 1,
+        "quantity_thousandths": 1_000,
+        "traces": 1,
+        "cost_nanos": 48_200_000,
+        "calls": 9,
     },
     "tick": {"type": "tick", "partition": 2, "partitions": 4, "watermark": "2026-01-31T14:07:36.250Z"},
     "alert": _ALERT,
@@ -338,6 +358,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "min_usd_per_hour": "5",
         "max_values": 500,
     },
+    "config-outcomes": {"kind": "outcomes", "name": "support", "workflow": "support-*"},
     "config-rejection": {
         "key": "tuning/support",
         "offset": 18,

@@ -16,6 +16,7 @@ from schemas.base import Record, json_schema
 from schemas.catalog import SCHEMAS
 from schemas.control import CONTROL_KINDS, Control
 from schemas.events import CostEvent, Outcome
+from schemas.outcomes import OutcomeRollup
 from schemas.reasons import Reason
 from schemas.throttles import ThrottleAck, ThrottleCommand
 from schemas.topics import DAY_MS, TOPICS, Topic
@@ -154,6 +155,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "reasons": reason_table,
     "cost-event": lambda: fields(CostEvent),
     "outcome": lambda: fields(Outcome),
+    "outcome-rollup": lambda: fields(OutcomeRollup),
     "throttle-command": lambda: fields(ThrottleCommand),
     "throttle-ack": lambda: fields(ThrottleAck),
 }

@@ -97,10 +97,12 @@ class CostEvent(Record):
 class Outcome(Record):
     """Something of business value that a trace brought about: a ticket resolved, a document processed."""
 
-    outcome_id: Label = Field(description="unique per outcome")
+    outcome_id: Label = Field(description="unique per outcome; a second one with the same id is dropped")
     occurred_at: Timestamp
     trace_id: Label = Field(description="the `trace_id` of the calls that brought it about")
-    workflow: Label | None = None
+    workflow: Label | None = Field(
+        None, description="whose outcome it is; absent = the one in which the trace has spent most"
+    )
     customer: Label | None = None
     kind: Label = Field(description="ticket_resolved, document_processed, …")
     quantity: Positive = Field(1.0, description="how many")

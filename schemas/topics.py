@@ -12,6 +12,7 @@ from schemas.control import ConfigRejection, Control
 from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.events import CostEvent, Outcome
 from schemas.notifications import NotificationLogEntry, ParkedNotification
+from schemas.outcomes import OutcomeRollup, TraceCosts
 from schemas.rollups import Rollup, Tick
 from schemas.throttles import ThrottleAck, ThrottleCommand
 
@@ -42,9 +43,11 @@ class Topic:
 
 COST_EVENTS = Topic("cost-events", (CostEvent,), "workflow (any key is accepted)", None, "delete", 7 * DAY_MS)
 OUTCOMES = Topic("outcomes", (Outcome,), "trace_id", None, "delete", 7 * DAY_MS)
+TRACE_COSTS = Topic("trace-costs", (TraceCosts,), "workflow", None, "delete", 7 * DAY_MS)
+OUTCOME_TRACES = Topic("outcome-traces", (), "trace/trace_id, progress", 1, "compact", -1)
 ROLLUPS = Topic(
     "rollups",
-    (Rollup, Tick),
+    (Rollup, OutcomeRollup, Tick),
     "workflow, or kind and value of a scope; ticks go to every partition",
     None,
     "delete",
@@ -74,6 +77,8 @@ WORKFLOW_STATE = Topic(
 TOPICS: Final = (
     COST_EVENTS,
     OUTCOMES,
+    TRACE_COSTS,
+    OUTCOME_TRACES,
     ROLLUPS,
     DEAD_LETTERS,
     DEAD_LETTER_REPLAYS,

@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter
 from schemas.control.budget import Budget
 from schemas.control.guard import Approval, Guard, Protected, Switch
 from schemas.control.launch import Launch
+from schemas.control.outcomes import Outcomes
 from schemas.control.price import Price, PriceStep
 from schemas.control.record import Control, Match, Pattern, Seconds, Spec
 from schemas.control.rejection import ConfigRejection
@@ -45,6 +46,7 @@ __all__ = [
     "Ladder",
     "Launch",
     "Match",
+    "Outcomes",
     "Pattern",
     "Price",
     "PriceStep",
@@ -69,7 +71,7 @@ __all__ = [
 ]
 
 ControlRecord = Annotated[
-    Tuning | Budget | Rule | Switch | Guard | Approval | Launch | Silence | Route | Price | Watch,
+    Tuning | Budget | Rule | Switch | Guard | Approval | Launch | Silence | Route | Price | Watch | Outcomes,
     Field(discriminator="kind"),
 ]
 CONTROL_KINDS: dict[str, type[Control]] = {
@@ -84,7 +86,8 @@ CONTROL_KINDS: dict[str, type[Control]] = {
     "route": Route,
     "price": Price,
     "watch": Watch,
+    "outcomes": Outcomes,
 }
 CONTROL: TypeAdapter[
-    Tuning | Budget | Rule | Switch | Guard | Approval | Launch | Silence | Route | Price | Watch
+    Tuning | Budget | Rule | Switch | Guard | Approval | Launch | Silence | Route | Price | Watch | Outcomes
 ] = TypeAdapter(ControlRecord)
