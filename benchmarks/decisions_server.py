@@ -36,9 +36,10 @@ async def run(budgets: int) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    desk = Desk(settings, Keyring.load(settings, NAME), gate, Board(gate, loop), written())
+    clock = SystemClock()
+    desk = Desk(settings, Keyring.load(settings, NAME), gate, Board(gate, loop), written(), clock)
     collect_rarely()
-    async with serve(settings, desk.site(), SystemClock()) as port:
+    async with serve(settings, desk.site(), clock) as port:
         sys.stdout.write(f"{port}\n")
         sys.stdout.flush()
         await stop.wait()

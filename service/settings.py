@@ -308,6 +308,10 @@ class DecisionsSettings(HttpSettings):
     """Requests that wait for a change of the snapshot; one more is answered 429. Each has a connection."""
     max_tickets: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
     """Calls under way that budgets count; with one more the oldest is forgotten. Some 500 bytes each."""
+    remember_s: Annotated[float, Field(gt=0, le=3_600)] = 60.0
+    """How long an answer is remembered for a question with a `call_id` that comes again."""
+    max_remembered: Annotated[int, Field(ge=1, le=10_000_000)] = 120_000
+    """Such answers; with one more the oldest is forgotten. Some 600 bytes each: 60 s at 2,000 calls a second."""
     gateway: Name | None = None
     """What acknowledgements of commands name as the gateway; None: `decisions-` and the host's name."""
     enforce: bool = True

@@ -58,7 +58,7 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
         health.expect(NAME)
         if not await _caught_up(feed, health, clock, stop, asked.stale_after_s):
             return
-        desk = Desk(asked, keyring, gate, board, written())
+        desk = Desk(asked, keyring, gate, board, written(), clock)
         port = await stack.enter_async_context(serve(asked, desk.site(), clock))
         if asked.tls_certfile is None and not asked.on_loopback:
             _LOG.warning("tokens come in over plain HTTP: something in front of %s must do TLS", asked.host)

@@ -9,8 +9,11 @@ from typing import Final, TypeVar
 import msgspec
 from aiohttp import hdrs, web
 
+from gateway.clock import Clock
+from service.decisions.answers import Answers
 from service.decisions.board import PARTS, Board, Part
 from service.decisions.question import (
+    AskedCall,
     Invalid,
     Malformed,
     Questions,
@@ -33,6 +36,7 @@ from service.runtime.metrics import (
     DECISIONS_CONNECTIONS_REFUSED,
     DECISIONS_FORGOTTEN,
     DECISIONS_IN_FLIGHT,
+    DECISIONS_REPEATED,
     DECISIONS_REQUESTS,
     DECISIONS_SECONDS,
     DECISIONS_SETTLED,
@@ -59,7 +63,13 @@ class Desk:
     """Answers requests from one gate."""
 
     def __init__(
-        self, settings: DecisionsSettings, keyring: Keyring, gate: Watched, board: Board, document: bytes
+        self,
+        settings: DecisionsSettings,
+        keyring: Keyring,
+        gate: Watched,
+        board: Board,
+        document: bytes,
+        clock: Clock,
     ) -> None:
         """`document`: the OpenAPI description, as it is served."""
         self._settings = settings
@@ -68,7 +78,9 @@ class Desk:
         self._document = document
         self._in_flight = InFlight(settings.max_in_flight_bytes, DECISIONS_IN_FLIGHT)
         self._intake = Intake(settings, keyring, [JSON], self._in_flight)
+        self._clock = clock
         self.tickets = Tickets(settings.max_tickets)
+        self.answers = Answers(settings.max_remembered, settings.remember_s)
 
     def site(self) -> Site:
         """What the role puts on the net."""
@@ -88,10 +100,7 @@ class Desk:
         token, asked = await self._read(request, "decide", Questions)
         verdicts: list[Verdict] = []
         for turn, call in enumerate(asked.calls, start=1):
-            decision = self._gate.decide(call)
-            name = None if decision.ticket is None else self.tickets.give(decision.ticket)
-            verdicts.append(verdict(decision, name))
-            DECISIONS_CALLS.labels(token, decision.action).inc()
+            verdicts.append(self._decide(token, call))
             if turn % _TURN == 0:
                 await asyncio.sleep(0)
         self._count_forgotten()
@@ -125,6 +134,20 @@ class Desk:
     async def describe(self, request: web.Request) -> web.Response:
         """The OpenAPI document. Anybody may read it: it says nothing of this installation."""
         return web.Response(body=self._document, content_type=JSON)
+
+    def _decide(self, token: str, call: AskedCall) -> Verdict:
+        """One call, once: nothing waits between the look at what was answered and the answer."""
+        now = self._clock.monotonic()
+        known = self.answers.known(token, call, now)
+        if known is not None:
+            DECISIONS_REPEATED.labels(token).inc()
+            return known
+        decision = self._gate.decide(call)
+        name = None if decision.ticket is None else self.tickets.give(decision.ticket)
+        told = verdict(decision, name)
+        self.answers.give(token, call, told, now)
+        DECISIONS_CALLS.labels(token, decision.action).inc()
+        return told
 
     def _who(self, request: web.Request, scope: DecisionScope) -> str:
         """The token's name, if it allows this. Raises Problem."""

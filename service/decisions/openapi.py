@@ -58,7 +58,13 @@ _SNAPSHOT: Final = {
 }
 _CALLS: Final = {
     "calls": [
-        {"model": "gpt-4o", "workflow": "support", "trace_id": "run-4711", "estimate_nanos": 12_000_000}
+        {
+            "call_id": "5d1f0c3e-91",
+            "model": "gpt-4o",
+            "workflow": "support",
+            "trace_id": "run-4711",
+            "estimate_nanos": 12_000_000,
+        }
     ]
 }
 _ALLOWED: Final = {
@@ -100,7 +106,7 @@ def document() -> dict[str, Any]:
                     "operationId": "decide",
                     "summary": "Decide about calls that are to be made",
                     "description": "All calls are read before the first is decided about. A decision counts "
-                    "the call: a request that got no answer and is sent again counts twice.",
+                    "the call: sent again because the answer was lost, it counts twice unless it has a `call_id`.",
                     "security": [{"token": ["decide"]}],
                     "requestBody": _body("Questions", _CALLS),
                     "responses": {

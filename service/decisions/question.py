@@ -35,6 +35,16 @@ class AskedCall(Call, frozen=True, kw_only=True, gc=False, forbid_unknown_fields
     A field that is not known is refused: a limit must not pass a call by because of a typo.
     """
 
+    call_id: (
+        Annotated[
+            Label,
+            Meta(
+                description="yours, of this one call: a question that is sent again with the same id, because its "
+                "answer was lost, is answered as it was and counts once; null or absent: it counts again"
+            ),
+        ]
+        | None
+    ) = None
     model: Annotated[Label, Meta(description="the model that was asked for")]
     workflow: Label = "unattributed"
     trace_id: Label | None = None

@@ -230,6 +230,9 @@ DECISIONS_CALLS: Final = Counter(
     "tidegate_decisions_calls_total", "Calls decided about, by the token's name", ["token", "action"]
 )
 """action: allow, delay, downgrade, cap, reject."""
+DECISIONS_REPEATED: Final = Counter(
+    "tidegate_decisions_repeated_total", "Questions that came again, and were answered as before", ["token"]
+)
 DECISIONS_SETTLED: Final = Counter(
     "tidegate_decisions_settled_total", "Settlements by what became of them", ["result"]
 )

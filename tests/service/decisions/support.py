@@ -68,7 +68,7 @@ async def open_api(**changed: Any) -> AsyncIterator[Here]:
     gate.enforcing = asked.enforce
     board = Board(gate, asyncio.get_running_loop())
     gate.on_change = board.changed
-    desk = Desk(asked, Keyring.load(asked, "decisions"), gate, board, written())
+    desk = Desk(asked, Keyring.load(asked, "decisions"), gate, board, written(), clock)
     async with (
         serve(asked, desk.site(), SystemClock()) as port,
         httpx.AsyncClient(
