@@ -1,8 +1,10 @@
-"""What notify remembers: which state of which alert reached which receiver, and what it had to give up on."""
+"""What notify remembers and is told: who knows what, what it had to give up on, and who took an incident."""
 
 from __future__ import annotations
 
 from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from schemas.alerts import Alert, Severity, Status
 from schemas.base import Count, Label, Record, Text, Timestamp
@@ -30,3 +32,16 @@ class ParkedNotification(Record):
     detail: Text
     attempts: Count
     parked_at: Timestamp
+
+
+class Acknowledgement(Record):
+    """Somebody takes an incident: it is not repeated and not escalated any more. Compacted by `fingerprint`."""
+
+    fingerprint: Label = Field(
+        description="of an alert; or the key of an incident, then of all alerts that are part of it by `at`"
+    )
+    state: Literal["acknowledged", "withdrawn"] = "acknowledged"
+    author: Label
+    at: Timestamp
+    via: Literal["cli", "console", "slack", "pagerduty", "api"]
+    note: Text | None = None
