@@ -7,10 +7,9 @@ from typing import Final
 import msgspec
 
 from service.budgets.entry import Passage
+from service.rules.watermark import Heard
 
 VERSION: Final = 1
-SILENT_S: Final = 60.0
-"""A source whose ticks stopped this long ago, by the broker's times, holds nobody back any more."""
 
 
 class UnreadableProgress(ValueError):
@@ -43,39 +42,23 @@ class Watermark:
 
     Every tick is on every partition, behind the rollups that it speaks of. So what one source has told holds once
     it was read on each partition: one that is behind, as after a restart, holds time back.
-
-    Parameters
-    ----------
-    partitions : iterable of int
-        Of the rollups topic.
     """
 
     def __init__(self, partitions: int) -> None:
-        self._heard: list[dict[int, tuple[Passage, float]]] = [{} for _ in range(partitions)]
-        self._newest = [0.0] * partitions
-        self._oldest = [float("inf")] * partitions
+        """`partitions`: how many the rollups topic has."""
+        self._heard = [Heard() for _ in range(partitions)]
+        self._common: list[float | None] = [None] * partitions
 
     def observe(self, partition: int, passage: Passage, told_at: float) -> float | None:
         """Take in one tick; the common watermark (epoch seconds) if there is one by now.
 
         `told_at`: the broker's time of the record, epoch seconds. What is read again says nothing new.
         """
-        _, before = self._heard[partition].get(passage.partition, (passage, told_at))
-        if told_at >= before:
-            self._heard[partition][passage.partition] = passage, told_at
-        self._newest[partition] = max(self._newest[partition], told_at)
-        self._oldest[partition] = min(self._oldest[partition], told_at)
-        common = [self._of(partition, passage.partitions) for partition in range(len(self._heard))]
-        known = [at for at in common if at is not None]
-        return min(known) if len(known) == len(common) else None
-
-    def _of(self, partition: int, sources: int) -> float | None:
-        heard, newest = self._heard[partition], self._newest[partition]
-        if len(heard) < sources and newest - self._oldest[partition] < SILENT_S:
-            return None
-        alive = [passage for passage, told_at in heard.values() if newest - told_at < SILENT_S]
-        busy = [passage.watermark for passage in alive if not passage.idle]
-        return min(busy) if busy else max((passage.watermark for passage in alive), default=None)
+        self._common[partition] = self._heard[partition].observe(
+            passage.partition, passage.partitions, passage.watermark, idle=passage.idle, told_at=told_at
+        )
+        known = [at for at in self._common if at is not None]
+        return min(known) if len(known) == len(self._common) else None
 
 
 def dump(progress: Progress) -> bytes:

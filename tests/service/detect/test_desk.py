@@ -12,8 +12,9 @@ from schemas.rollups import Rollup, Tick
 from service.detect.desk import Applied, Desk
 from service.detect.state import WorkflowState, decode, encode
 from service.detect.step import NEVER, due
-from service.detect.watermarks import SILENT_S, Watermarks
+from service.detect.watermarks import Watermarks
 from service.rules.config import ConfigBook
+from service.rules.watermark import SILENT_S
 from tests.service.detect.builders import BOOK, BUCKET, T0, Doing, Traffic, at, rollup, tick
 
 OFF = BOOK.apply("switch/throttles", b'{"kind":"switch","name":"throttles","state":"off"}', 7)
