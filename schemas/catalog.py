@@ -7,7 +7,7 @@ from typing import Any, Final
 from schemas.alerts import Alert
 from schemas.base import Record
 from schemas.budgets import BudgetSnapshot
-from schemas.control import CONTROL_KINDS, ConfigRejection
+from schemas.control import CONTROL_KINDS, ConfigChange, ConfigRejection
 from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.events import CostEvent, Outcome
 from schemas.notifications import NotificationLogEntry, ParkedNotification
@@ -30,6 +30,7 @@ SCHEMAS: Final[dict[str, type[Record]]] = {
     "dead-letter-replay": DeadLetterReplay,
     **{f"config-{kind}": model for kind, model in CONTROL_KINDS.items()},
     "config-rejection": ConfigRejection,
+    "config-change": ConfigChange,
     "notification-log-entry": NotificationLogEntry,
     "parked-notification": ParkedNotification,
 }
@@ -367,6 +368,18 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "detail": "Input should be less than or equal to 100",
         "rejected_by": "detect-1",
         "rejected_at": _T0,
+    },
+    "config-change": {
+        "key": "switch/throttles",
+        "offset": 19,
+        "written_at": _T0,
+        "value": "eyJraW5kIjogInN3aXRjaCIsICJuYW1lIjogInRocm90dGxlcyIsICJzdGF0ZSI6ICJvZmYifQ==",
+        "size": 55,
+        "command": "apply",
+        "change": "6f1a0c3d5e7b9182",
+        "author": "ops@example.com",
+        "reason": "provider outage",
+        "recorded_by": "cli",
     },
     "notification-log-entry": {
         "receiver": "slack-care",

@@ -1,15 +1,18 @@
-"""Writes schemas/json, a JSON Schema and a golden example per record. `--check` fails when they are stale."""
+"""Writes schemas/json: a JSON Schema and a golden example per record, and the schema of YAML files of control
+records. `--check` fails when they are stale."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from schemas.base import json_schema
 from schemas.catalog import EXAMPLES, SCHEMAS
+from schemas.control import file
 from schemas.decode import decode
 
 FOLDER = Path(__file__).parent / "json"
@@ -19,10 +22,15 @@ def files() -> dict[str, str]:
     """File name to content of everything under schemas/json."""
     found: dict[str, str] = {}
     for name, model in SCHEMAS.items():
-        found[f"{name}.schema.json"] = json.dumps(json_schema(model), indent=2, ensure_ascii=False) + "\n"
+        found[f"{name}.schema.json"] = _written(json_schema(model))
         canonical = decode(model, orjson.dumps(EXAMPLES[name])).to_json()
-        found[f"{name}.example.json"] = json.dumps(json.loads(canonical), indent=2, ensure_ascii=False) + "\n"
+        found[f"{name}.example.json"] = _written(json.loads(canonical))
+    found[f"{file.NAME}.schema.json"] = _written(file.file_schema())
     return found
+
+
+def _written(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def stale(folder: Path = FOLDER) -> list[str]:

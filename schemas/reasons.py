@@ -58,6 +58,10 @@ class Reason(StrEnum):
     """`input_tokens` counts all input, cache reads and writes included."""
     REASONING_EXCEEDS_OUTPUT = "reasoning_exceeds_output"
     """`output_tokens` counts all output, reasoning included."""
+    UNSIGNED = "unsigned"
+    """Only on the config topic, where keys are set: no signature, or none that can be read."""
+    BAD_SIGNATURE = "bad_signature"
+    """… a signature by a key that is not known, of something else, or older than what it would replace."""
     CHARGE_WITHOUT_COST = "charge_without_cost"
     """A charge that is not a call has no list price: the gateway must say what it cost."""
 

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from schemas.alerts import Alert
 from schemas.base import Record
 from schemas.budgets import BudgetSnapshot
-from schemas.control import ConfigRejection, Control
+from schemas.control import ConfigChange, ConfigRejection, Control
 from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.events import CostEvent, Outcome
 from schemas.notifications import NotificationLogEntry, ParkedNotification
@@ -63,6 +63,7 @@ THROTTLE_ACKS = Topic("throttle-acks", (ThrottleAck,), "command_id", 1, "delete"
 BUDGETS = Topic("budgets", (BudgetSnapshot,), "the budget's name", 1, "compact", -1)
 BUDGET_LEDGERS = Topic("budget-ledgers", (), "ledger/budget, usual/budget, progress", 1, "compact", -1)
 CONFIG = Topic("config", (Control,), "kind/name", 1, "compact", -1)
+CONFIG_HISTORY = Topic("config-history", (ConfigChange,), "kind/name", 1, "delete", -1)
 CONFIG_REJECTIONS = Topic("config-rejections", (ConfigRejection,), "kind/name", 1, "delete", 30 * DAY_MS)
 NOTIFICATION_LOG = Topic(
     "notification-log", (NotificationLogEntry,), "receiver/fingerprint", 1, "compact", -1
@@ -88,6 +89,7 @@ TOPICS: Final = (
     BUDGETS,
     BUDGET_LEDGERS,
     CONFIG,
+    CONFIG_HISTORY,
     CONFIG_REJECTIONS,
     NOTIFICATION_LOG,
     PARKED_NOTIFICATIONS,

@@ -13,6 +13,7 @@ from pydantic import Field, TypeAdapter
 
 from schemas.control.budget import Budget
 from schemas.control.guard import Approval, Guard, Protected, Switch
+from schemas.control.history import ConfigChange
 from schemas.control.launch import Launch
 from schemas.control.outcomes import Outcomes
 from schemas.control.price import Price, PriceStep
@@ -39,6 +40,7 @@ __all__ = [
     "MANY_VALUED",
     "Approval",
     "Budget",
+    "ConfigChange",
     "ConfigRejection",
     "Control",
     "ControlRecord",

@@ -21,6 +21,7 @@ def schema(
     """List the records of the contract, or print the JSON Schema (2020-12) of one."""
     from schemas.base import json_schema
     from schemas.catalog import EXAMPLES, SCHEMAS
+    from schemas.control import file
     from schemas.decode import decode
 
     if name is None:
@@ -28,6 +29,10 @@ def schema(
         for known, model in SCHEMAS.items():
             summary = (model.__doc__ or "").partition("\n")[0]
             typer.echo(f"{known:<{width}}  {summary}".rstrip())
+        typer.echo(f"{file.NAME:<{width}}  YAML files of `tidegate config apply`, for editors.")
+        return
+    if name == file.NAME and not example:
+        typer.echo(json.dumps(file.file_schema(), indent=2, ensure_ascii=False))
         return
     found = SCHEMAS.get(name)
     if found is None:
