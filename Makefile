@@ -80,6 +80,15 @@ bench-gateway: setup ## What the gateway library costs a call: microseconds per 
 bench-decisions: setup ## The decision API on one core: time to an answer at 2,000 requests/s, and the most it answers
 	$(BIN)/python -m benchmarks.decisions $(BENCH_ARGS)
 
+bench-budget: setup ## How far past a hard budget 200 callers get, one gateway process and three; BENCH_ARGS="--repeats 1" for less
+	$(BIN)/python -m benchmarks.hard_budget $(BENCH_ARGS)
+
+bench-stop: setup ## From a loop to its first refused call, beside 20,000 events/s; BENCH_ARGS="--rates 5000 --trials 10"
+	$(BIN)/python -m benchmarks.stop_loop $(BENCH_ARGS)
+
+bench-outage: setup ## The broker is gone for two minutes: who goes on, who stops, what is counted; BENCH_ARGS="--seconds 20"
+	$(BIN)/python -m benchmarks.outage $(BENCH_ARGS)
+
 fuzz: setup ## A million hostile messages, guided fuzzing, the property tests with many more examples (an hour or so)
 	$(BIN)/python -m tests.fuzz --messages $(FUZZ_MESSAGES)
 	$(BIN)/python -m tests.fuzz --messages $$(( $(FUZZ_MESSAGES) / 10 )) --foreign
