@@ -26,6 +26,7 @@ Role = Literal["ingest", "detect", "notify", "budgets", "door", "decisions"]
 ROLES: Final[tuple[Role, ...]] = ("ingest", "detect", "notify", "budgets")
 """What every installation runs. The door and decisions are for those whose gateways have no Kafka."""
 
+_MIN_SECRET: Final = 32
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=-1, le=65_535)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
@@ -64,6 +65,19 @@ class Section(BaseModel):
         return self
 
 
+class ConfigKey(Section):
+    """A key that records of the config topic are signed with. Several may be valid, so that they can be rotated."""
+
+    hmac_secret: SecretStr | None = None
+    hmac_secret_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        if self.hmac_secret is None and self.hmac_secret_file is None:
+            raise ValueError("give hmac_secret or hmac_secret_file")
+        return self
+
+
 class KafkaSettings(Section):
     bootstrap_servers: Annotated[str, Field(pattern=r"^[^\s,:]+:\d+(,[^\s,:]+:\d+)*$")] = "localhost:9092"
     topic_prefix: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{0,100}$")] = "tidegate."
@@ -81,6 +95,36 @@ class KafkaSettings(Section):
     ssl_cafile: Path | None = None
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
+    config_keys: Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")], ConfigKey] = {}
+    """By id. With any, records of the config topic that none of them has signed are refused."""
+    config_sign_with: Name | None = None
+    """The id that `tidegate config` signs with; None: the only one there is."""
+
+    @model_validator(mode="after")
+    def _signs_with_one_of_its_keys(self) -> Self:
+        if self.config_sign_with is not None and self.config_sign_with not in self.config_keys:
+            raise ValueError("config_sign_with is none of config_keys")
+        return self
+
+    def config_secrets(self) -> dict[str, bytes]:
+        """The secrets of `config_keys` by id. Raises SettingsError: one cannot be read, or is short."""
+        found = {}
+        for key_id, key in self.config_keys.items():
+            secret = (key.secret("hmac_secret") or "").encode()
+            if len(secret) < _MIN_SECRET:
+                raise SettingsError(f"kafka.config_keys.{key_id}: a secret has at least {_MIN_SECRET} bytes")
+            found[key_id] = secret
+        return found
+
+    def config_signer(self) -> tuple[str, bytes] | None:
+        """Id and secret to sign with; None: records are not signed here. Raises SettingsError."""
+        secrets = self.config_secrets()
+        if not secrets:
+            return None
+        if self.config_sign_with is None and len(secrets) > 1:
+            raise SettingsError("kafka.config_sign_with: which of config_keys signs must be said")
+        key_id = self.config_sign_with or next(iter(secrets))
+        return key_id, secrets[key_id]
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
