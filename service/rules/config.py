@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -53,7 +54,9 @@ class WorkflowConfig:
 
 @dataclass(frozen=True)
 class ConfigBook:
-    """All control records that hold, by key. A new record makes a new book; a bad one makes none.
+    """Control records by key. A new record makes a new book; a bad one makes none.
+
+    The book of the topic has those with dates too, whenever they hold; `at` makes the one to judge by.
 
     Attributes
     ----------
@@ -72,6 +75,7 @@ class ConfigBook:
     _resolved: dict[tuple[str, str | None], WorkflowConfig] = field(
         default_factory=dict, repr=False, compare=False
     )
+    _spans: dict[int, ConfigBook] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def empty(cls) -> ConfigBook:
@@ -93,6 +97,37 @@ class ConfigBook:
             records[key] = read_control(key, value)
             offsets[key] = offset
         return ConfigBook(MappingProxyType(records), MappingProxyType(offsets))
+
+    def at(self, instant: datetime) -> ConfigBook:
+        """The book of what holds at an instant: without what is not effective yet, or has expired.
+
+        Between two dates of its records it is the same book, so it may be asked for with every record.
+        """
+        dates = self._dates
+        if not dates:
+            return self
+        span = bisect_right(dates, instant)
+        found = self._spans.get(span)
+        if found is None:
+            held = {key: record for key, record in self.records.items() if record.holds(instant)}
+            if len(held) == len(self.records):
+                found = self
+            else:
+                offsets = {key: self.offsets[key] for key in held}
+                found = ConfigBook(MappingProxyType(held), MappingProxyType(offsets))
+            self._spans[span] = found
+        return found
+
+    def next_date(self, after: datetime) -> datetime | None:
+        """The first instant after this one at which `at` answers with another book; None: never."""
+        dates = self._dates
+        index = bisect_right(dates, after)
+        return dates[index] if index < len(dates) else None
+
+    @cached_property
+    def _dates(self) -> list[datetime]:
+        given = ((record.effective_at, record.expires_at) for record in self.records.values())
+        return sorted({date for pair in given for date in pair if date is not None})
 
     @cached_property
     def version(self) -> str:
@@ -171,15 +206,19 @@ class ConfigBook:
             found = self._resolved[workflow, team] = self._resolve(workflow, team)
         return found
 
-    def _resolve(self, workflow: str, team: str | None) -> WorkflowConfig:
+    def tunings(self, workflow: str, team: str | None = None) -> list[Tuning]:
+        """Those that are about a workflow. What a later one of them sets holds over all before it."""
         ranked = [
             (rank, tuning)
             for tuning in self.of_kind(Tuning)
             if (rank := _rank(tuning, workflow, team)) is not None
         ]
+        return [tuning for _, tuning in sorted(ranked, key=lambda pair: pair[0])]
+
+    def _resolve(self, workflow: str, team: str | None) -> WorkflowConfig:
         resolved = WorkflowConfig()
         names = {f.name for f in fields(WorkflowConfig)}
-        for _, tuning in sorted(ranked, key=lambda pair: pair[0]):
+        for tuning in self.tunings(workflow, team):
             settings: dict[str, Any] = {
                 name: value for name, value in tuning.settings if value is not None and name in names
             }
