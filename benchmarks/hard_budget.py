@@ -140,9 +140,9 @@ class Bench:
         found: dict[str, list[dict[str, Any]]] = {}
         for _ in range(repeats):
             for kind in kinds:
-                figures = self._figures(kind, *self._run(kind, seconds, "month", "UTC"))
-                sys.stderr.write(f"{kind}: {json.dumps(figures)}\n")
-                found.setdefault(str(kind), []).append(figures)
+                told = figures(*self._run(kind, seconds, "month", "UTC"))
+                sys.stderr.write(f"{kind}: {json.dumps(told)}\n")
+                found.setdefault(str(kind), []).append(told)
         return {kind: summary(trials) for kind, trials in found.items()}
 
     def over_the_end(self, kind: Kind) -> dict[str, Any]:
@@ -233,39 +233,39 @@ class Bench:
                 raise RunFailed(f"{name}: {charged} nano-dollars charged, the ledger has {counted}")
             time.sleep(0.5)
 
-    def _figures(self, kind: Kind, results: list[Result], snapshots: list[Snapshot]) -> dict[str, Any]:
-        made = sorted((m for result in results for m in result.made), key=lambda m: m.ended)
-        began = min(m.begun for m in made)
-        sums = list(accumulate(m.nanos for m in made))
-        limit = round(LIMIT_USD * NANOS_PER_USD)
-        total, at_limit = sums[-1], bisect_left(sums, limit)
-        reached = made[at_limit].ended if at_limit < len(made) else None
-        refused = sorted(r.at for result in results for r in result.refused)
-        first = refused[0] if refused else None
-        ends = [m.ended for m in made]
-        before = bisect_left(ends, first) if first is not None else len(made)
-        over = made[at_limit + 1 :] if reached is not None else []
-        last = made[at_limit].ended if reached is not None else 0.0
-        past = total - limit
-        return {
-            "past_usd": _usd(past),
-            "past_s": round(past / NANOS_PER_USD / RATE_USD, 2),
-            "past_in_dearest_calls": round(past / max(m.nanos for m in made), 2),
-            "under_way_usd": _usd(sum(m.nanos for m in over if m.begun < last)),
-            "begun_after_usd": _usd(sum(m.nanos for m in over if m.begun >= last)),
-            "dearest_call_usd": _usd(max(m.nanos for m in made)),
-            "refused_from_usd": _usd(sums[before - 1]) if before else 0.0,
-            "reached_after_s": None if reached is None or first is None else round(reached - first, 2),
-            "begun_usd_s": None
-            if first is None
-            else round(sum(m.nanos for m in made if m.begun < first) / NANOS_PER_USD / (first - began), 2),
-            "calls": len(made),
-            "refusals": len(refused),
-            "snapshot_age_s": _ages(
-                snapshots, made_at=[(m.ended, s) for m, s in zip(made, sums, strict=True)]
-            ),
-            "slowest_turn_ms": max(result.slowest_turn_ms for result in results),
-        }
+
+def figures(results: list[Result], snapshots: list[Snapshot]) -> dict[str, Any]:
+    """What one trial comes to. Seconds; see the head of this file."""
+    made = sorted((m for result in results for m in result.made), key=lambda m: m.ended)
+    began = min(m.begun for m in made)
+    sums = list(accumulate(m.nanos for m in made))
+    limit = round(LIMIT_USD * NANOS_PER_USD)
+    total, at_limit = sums[-1], bisect_left(sums, limit)
+    reached = made[at_limit].ended if at_limit < len(made) else None
+    refused = sorted(r.at for result in results for r in result.refused)
+    first = refused[0] if refused else None
+    ends = [m.ended for m in made]
+    before = bisect_left(ends, first) if first is not None else len(made)
+    over = made[at_limit + 1 :] if reached is not None else []
+    last = made[at_limit].ended if reached is not None else 0.0
+    past = total - limit
+    return {
+        "past_usd": _usd(past),
+        "past_s": round(past / NANOS_PER_USD / RATE_USD, 2),
+        "past_in_dearest_calls": round(past / max(m.nanos for m in made), 2),
+        "under_way_usd": _usd(sum(m.nanos for m in over if m.begun < last)),
+        "begun_after_usd": _usd(sum(m.nanos for m in over if m.begun >= last)),
+        "dearest_call_usd": _usd(max(m.nanos for m in made)),
+        "refused_from_usd": _usd(sums[before - 1]) if before else 0.0,
+        "reached_after_s": None if reached is None or first is None else round(reached - first, 2),
+        "begun_usd_s": None
+        if first is None
+        else round(sum(m.nanos for m in made if m.begun < first) / NANOS_PER_USD / (first - began), 2),
+        "calls": len(made),
+        "refusals": len(refused),
+        "snapshot_age_s": _ages(snapshots, made_at=[(m.ended, s) for m, s in zip(made, sums, strict=True)]),
+        "slowest_turn_ms": max(result.slowest_turn_ms for result in results),
+    }
 
 
 def summary(trials: list[dict[str, Any]]) -> dict[str, Any]:

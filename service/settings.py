@@ -22,8 +22,8 @@ from schemas.topics import Topic
 from service.errors import SettingsError
 from service.runtime.logs import hide
 
-Role = Literal["ingest", "detect", "notify", "budgets", "door", "decisions"]
-ROLES: Final[tuple[Role, ...]] = ("ingest", "detect", "notify", "budgets")
+Role = Literal["ingest", "detect", "notify", "budgets", "outcomes", "door", "decisions"]
+ROLES: Final[tuple[Role, ...]] = ("ingest", "detect", "notify", "budgets", "outcomes")
 """What every installation runs. The door and decisions are for those whose gateways have no Kafka."""
 
 _MIN_SECRET: Final = 32
@@ -386,6 +386,14 @@ class BudgetsSettings(Section):
     from now on. Reading so many takes some 30 s, in which no budget is up to date."""
 
 
+class OutcomesSettings(Section):
+    group_id: Name = "tidegate-outcomes"
+    keep_s: Annotated[float, Field(ge=60, le=2_592_000)] = 86_400.0
+    """A trace of which nothing was heard for so long is forgotten: what comes later is of another."""
+    max_traces: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
+    """With more at a time those go that were silent for longest. Some 300 bytes each."""
+
+
 class HealthSettings(Section):
     host: str = "127.0.0.1"
     port: Port = 0
@@ -396,6 +404,7 @@ class HealthSettings(Section):
     door_port: Port = 9104
     budgets_port: Port = 9105
     decisions_port: Port = 9106
+    outcomes_port: Port = 9108
     stall_after_s: Seconds = 30.0
     """A loop that has made no progress for so long is reported unhealthy."""
 
@@ -420,6 +429,7 @@ class Settings(BaseSettings):
     detect: DetectSettings = DetectSettings()
     notify: NotifySettings = NotifySettings()
     budgets: BudgetsSettings = BudgetsSettings()
+    outcomes: OutcomesSettings = OutcomesSettings()
     door: DoorSettings = DoorSettings()
     decisions: DecisionsSettings = DecisionsSettings()
     health: HealthSettings = HealthSettings()

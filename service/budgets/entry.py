@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from schemas.decode import parse_object, validate
+from schemas.outcomes import OutcomeRollup
 from schemas.rollups import Rollup, Tick
 
 
@@ -71,11 +72,17 @@ class _Tick(msgspec.Struct, tag_field="type", tag="tick"):
     idle: bool = False
 
 
-_decode: Final = msgspec.json.Decoder(_Rollup | _ScopeRollup | _Tick).decode
+class _Outcome(msgspec.Struct, tag_field="type", tag="outcome"):
+    workflow: str
+    kind: str
+    bucket_start: datetime
 
 
-def read(value: bytes | None) -> Spend | Passage:
-    """The entry that a record is.
+_decode: Final = msgspec.json.Decoder(_Rollup | _ScopeRollup | _Tick | _Outcome).decode
+
+
+def read(value: bytes | None) -> Spend | Passage | None:
+    """The entry that a record is; None for one of outcomes, whose money is in the rollups of their calls.
 
     A tenth of the work of validating all of it, most of which concerns nobody here. What is spelt otherwise
     than ingest spells it is validated after all, and refused or taken as the contract says.
@@ -86,6 +93,8 @@ def read(value: bytes | None) -> Spend | Passage:
     """
     try:
         found = _decode(value or b"")
+        if isinstance(found, _Outcome):
+            return None
         if isinstance(found, _Tick):
             watermark = _epoch(found.watermark)
             return Passage(found.partition, found.partitions, watermark, found.idle)
@@ -99,8 +108,11 @@ def read(value: bytes | None) -> Spend | Passage:
         return _validated(value)
 
 
-def _validated(value: bytes | None) -> Spend | Passage:
+def _validated(value: bytes | None) -> Spend | Passage | None:
     document = parse_object(value, max_bytes=Rollup.max_bytes)
+    if document.get("type") == "outcome":
+        validate(OutcomeRollup, document)
+        return None
     if document.get("type") == "tick":
         tick = validate(Tick, document)
         return Passage(tick.partition, tick.partitions, _epoch(tick.watermark), tick.idle)

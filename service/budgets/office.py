@@ -228,7 +228,7 @@ class Counting:
             return
         if isinstance(entry, Spend):
             self._accounts.count(partition, record.offset, entry)
-        else:
+        elif entry is not None:
             self._accounts.pass_time(partition, entry, record.timestamp / 1_000)
 
     async def _go_back(self, new: list[Budget]) -> None:

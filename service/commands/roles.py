@@ -41,6 +41,11 @@ def budgets(context: typer.Context) -> None:
     _run(invocation(context), "budgets")
 
 
+def outcomes(context: typer.Context) -> None:
+    """Say what outcomes cost: join them with the calls of their traces."""
+    _run(invocation(context), "outcomes")
+
+
 def door(context: typer.Context) -> None:
     """Take cost events over HTTP, for gateways without Kafka: POST /v1/events."""
     _run(invocation(context), "door")
@@ -66,7 +71,7 @@ def up(
         bool, typer.Option("--create-topics", help="Create missing topics first, as `topics create` does.")
     ] = False,
 ) -> None:
-    """Run ingest, detect, notify and budgets together, for a small installation or a first look.
+    """Run ingest, detect, notify, budgets and outcomes together, for a small installation or a first look.
 
     The door and decisions join them if their settings let anybody in.
 

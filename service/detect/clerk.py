@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from schemas.decode import parse_object, validate
+from schemas.outcomes import OutcomeRollup
 from schemas.reasons import Reason, Refused
 from schemas.rollups import Rollup, Tick
 from service.detect.desk import Applied, Desk
@@ -61,10 +62,13 @@ class Clerk:
         self.handled += 1
         self.positions[partition] = offset
         try:
-            record = read_rollup(value)
+            record = _read(value)
         except Refused as refused:
             await self._outbox.refuse(partition, offset, timestamp, key, value, refused)
             return
+        if isinstance(record, OutcomeRollup):
+            metrics.DETECT_RECORDS.labels(record.type).inc()
+            return  # calls that were judged already, by what they led to
         desk = self._desks.get(partition) or self._open(partition)
         with metrics.DETECT_STEP_SECONDS.time():
             applied = desk.apply(record, offset, timestamp, self._book())
@@ -90,14 +94,23 @@ class Clerk:
 
 
 def read_rollup(value: bytes | None) -> Rollup | Tick:
-    """A record of the rollups topic. Raises Refused."""
+    """A record of the rollups topic that is judged. Raises Refused."""
+    record = _read(value)
+    if isinstance(record, OutcomeRollup):
+        raise Refused(Reason.INVALID_VALUE, "expected rollup, scope or tick", "type")
+    return record
+
+
+def _read(value: bytes | None) -> Rollup | Tick | OutcomeRollup:
     document = parse_object(value, max_bytes=Rollup.max_bytes)
     match document.get("type"):
         case "rollup" | "scope":
             return validate(Rollup, document)
         case "tick":
             return validate(Tick, document)
+        case "outcome":
+            return validate(OutcomeRollup, document)
         case None:
-            raise Refused(Reason.MISSING_FIELD, "expected rollup, scope or tick", "type")
+            raise Refused(Reason.MISSING_FIELD, "expected rollup, scope, tick or outcome", "type")
         case _:
-            raise Refused(Reason.INVALID_VALUE, "expected rollup, scope or tick", "type")
+            raise Refused(Reason.INVALID_VALUE, "expected rollup, scope, tick or outcome", "type")

@@ -6,11 +6,13 @@ import asyncio
 import logging
 from contextlib import AsyncExitStack
 
-from schemas.topics import COST_EVENTS, DEAD_LETTERS, ROLLUPS
+from schemas.control import Outcomes
+from schemas.topics import COST_EVENTS, DEAD_LETTERS, ROLLUPS, TRACE_COSTS
 from service.ingest import COMPILED
 from service.ingest.intake import Intake
 from service.ingest.price import Pricer
 from service.ingest.scopes import Watching
+from service.ingest.trace_costs import Joining
 from service.kafka import KafkaError, consumer, require_topics, started, unavailable
 from service.kafka.as_read import leave_as_read
 from service.kafka.clients import MAX_RECORD_BYTES
@@ -59,12 +61,13 @@ async def run(
             )
         )
         leave_as_read(reader)
-        topics = [kafka.topic(topic) for topic in (COST_EVENTS, ROLLUPS, DEAD_LETTERS)]
+        topics = [kafka.topic(topic) for topic in (COST_EVENTS, ROLLUPS, DEAD_LETTERS, TRACE_COSTS)]
         found = await require_topics(reader, topics)
         config = ConfigView(kafka, clock, "ingest", health=health)
-        pricer, watching = Pricer(), Watching()
+        pricer, watching, joining = Pricer(), Watching(), Joining()
         config.on_change(lambda book: pricer.use(book.prices))
         config.on_change(lambda book: watching.use(book.watches, book.budgets))
+        config.on_change(lambda book: joining.use(book.of_kind(Outcomes)))
         await stack.enter_async_context(config)
         intake = Intake(
             settings,
@@ -72,6 +75,7 @@ async def run(
             len(found[topics[0]]),
             pricer,
             watching,
+            joining,
             clock,
             health,
             fenced_wait_s=kafka.session_timeout_s + 1,

@@ -112,6 +112,7 @@ class Delta:
         "cached_input_tokens",
         "calls",
         "charge_nanos",
+        "charged",
         "charges",
         "cost_nanos",
         "duplicates",
@@ -131,6 +132,7 @@ class Delta:
         "reference_output_nanos",
         "scope",
         "traces",
+        "unpriced",
         "unpriced_calls",
         "unpriced_tokens",
         "untraced_calls",
@@ -173,6 +175,9 @@ class Delta:
         self.traces: dict[str, Trace] = {}
         self.labels: dict[tuple[str | None, ...], Share] = {}
         self.faults: dict[tuple[PriceFaultKind, str, str], Share] = {}
+        # By trace, for `trace_costs`; both are rare.
+        self.charged: dict[str, int] | None = None
+        self.unpriced: dict[str, int] | None = None
 
     @classmethod
     def of_scope(cls, partition: int, kind: str, value: str, bucket: int, at: int, offset: int) -> Delta:
@@ -260,6 +265,10 @@ class Delta:
                 if customer is not None:
                     trace.customer = customer
                 trace.model = model
+            if said is None:
+                if self.unpriced is None:
+                    self.unpriced = {}
+                self.unpriced[trace_id] = self.unpriced.get(trace_id, 0) + 1
 
         # All labels at once here, and apart only when drained: most calls share their combination.
         combination = (model, call.provider, call.team, call.feature, customer, call.api_key, whose)
@@ -293,11 +302,37 @@ class Delta:
             whose,
         )
         self.labels.setdefault(combination, Share(0, 0, 0)).cost_nanos += cost
+        trace_id = charge.trace_id
+        if trace_id is not None:
+            if self.charged is None:
+                self.charged = {}
+            self.charged[trace_id] = self.charged.get(trace_id, 0) + cost
 
     def _doubt(self, which: tuple[PriceFaultKind, str, str], tokens: int, cost: int, list_nanos: int) -> None:
         sums = self.faults.setdefault(which, Share(0, 0, 0))
         sums.add(1, cost, tokens)
         sums.list_nanos += list_nanos
+
+    def trace_costs(self) -> list[dict[str, Any]]:
+        """Every trace by name, as `schemas.outcomes.TraceCost` has it; what is at its default is left out."""
+        charged, unpriced = self.charged or {}, self.unpriced or {}
+        found: list[dict[str, Any]] = []
+        for name in sorted([*self.traces, *(name for name in charged if name not in self.traces)]):
+            trace = self.traces.get(name)
+            cost = charged.get(name, 0)
+            if trace is None:
+                found.append({"trace_id": name, "cost_nanos": cost})
+                continue
+            told = {"trace_id": name, "cost_nanos": trace.cost_nanos + cost, "calls": trace.calls}
+            if name in unpriced:
+                told["unpriced_calls"] = unpriced[name]
+            found.append(told)
+        return found
+
+    @property
+    def starts_at(self) -> str:
+        """Start of the bucket, RFC 3339."""
+        return _instant(self.bucket * BUCKET_SECONDS * 1_000_000)
 
     def rollup(self) -> Rollup:
         """The record of the rollups topic, validated."""
@@ -314,7 +349,7 @@ class Delta:
             "schema_version": 1,
             "type": "rollup",
             "workflow": self.workflow,
-            "bucket_start": _instant(self.bucket * BUCKET_SECONDS * 1_000_000),
+            "bucket_start": self.starts_at,
             "last_event_at": _instant(self.last_at),
             "source": {
                 "partition": self.partition,

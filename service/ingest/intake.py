@@ -18,6 +18,7 @@ from service.ingest import pace
 from service.ingest.price import Pricer
 from service.ingest.scopes import Watching
 from service.ingest.stream import Parked, Stream
+from service.ingest.trace_costs import Joining
 from service.kafka import Consumer, ConsumerRebalanceListener, KafkaError, TopicPartition
 from service.kafka.lane import LaneLost
 from service.kafka.poll import Poller, Records
@@ -58,6 +59,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         partitions: int,
         pricer: Pricer,
         watching: Watching,
+        joining: Joining,
         clock: Clock,
         health: Health,
         *,
@@ -68,6 +70,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
         self._partitions = partitions
         self._pricer = pricer
         self._watching = watching
+        self._joining = joining
         self._clock = clock
         self._health = health
         self._fenced_wait_s = fenced_wait_s
@@ -159,6 +162,7 @@ class Intake(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 self._partitions,
                 self._pricer,
                 self._watching,
+                self._joining,
                 parked,
                 self._clock,
             )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final, Self
 
-from schemas.topics import DEAD_LETTERS, ROLLUPS
+from schemas.topics import DEAD_LETTERS, ROLLUPS, TRACE_COSTS
 from service.errors import Fenced
 from service.ingest.dead_letter import DeadLetterLimits
 from service.ingest.dedup import SeenIds
@@ -21,6 +21,7 @@ from service.ingest.pace import PATIENCE_S, STEP_S, Standing
 from service.ingest.price import Pricer
 from service.ingest.scopes import Watching
 from service.ingest.tally import tally
+from service.ingest.trace_costs import Joining, told
 from service.kafka import Consumer, ConsumerRecord, TopicPartition
 from service.kafka.lane import Lane, LaneLost, Send
 from service.runtime import metrics
@@ -82,6 +83,7 @@ class Stream:
         committed: int,
         position: int,
         clock: Clock,
+        joining: Joining,
         appended: float | None = float("-inf"),
     ) -> None:
         kafka = settings.kafka
@@ -93,6 +95,7 @@ class Stream:
         self.committing: asyncio.Task[None] | None = None
         self._settings = settings.ingest
         self._rollups, self._dead_letters = kafka.topic(ROLLUPS), kafka.topic(DEAD_LETTERS)
+        self._trace_costs, self._joining = kafka.topic(TRACE_COSTS), joining
         self._lane = lane
         self._committed = committed
         self._clock = clock
@@ -103,6 +106,7 @@ class Stream:
         self._breath = _GASP
         self._read_up_at: float | None = None  # for the first time after a backlog
         self._ticks = 0  # of the batch that is on its way
+        self._told_traces = 0
         self._began: float | None = None  # the watermark with which the batch began
 
     @classmethod
@@ -114,6 +118,7 @@ class Stream:
         partitions: int,
         pricer: Pricer,
         watching: Watching,
+        joining: Joining,
         parked: Parked | None,
         clock: Clock,
     ) -> Self:
@@ -140,7 +145,7 @@ class Stream:
         else:
             fold, appended = _new_fold(settings, source, partitions, pricer, watching), float("-inf")
         _LOG.info("%s-%d: from %d, remembering from %d", *source, opening.committed, opening.start)
-        return cls(settings, lane, fold, opening.committed, opening.start, clock, appended)
+        return cls(settings, lane, fold, opening.committed, opening.start, clock, joining, appended)
 
     def standing(self, waiting: int | None) -> Standing:
         """For `pace.limit`. `waiting`: records on the broker that have not been folded; None: not known yet.
@@ -266,12 +271,18 @@ class Stream:
         metrics.INGEST_TRANSACTIONS.labels("committed").inc()
         metrics.INGEST_COMMIT_SECONDS.observe(self._clock.monotonic() - started)
         tally(batch, self.source.partition, self._ticks, value_bytes)
+        metrics.INGEST_TRACE_COSTS.inc(self._told_traces)
 
     def _sends(self, batch: Batch, partitions: int) -> Iterator[Send]:
-        self._ticks = 0
+        self._ticks = self._told_traces = 0
         for record in batch.in_time():
             if isinstance(record, Delta):
-                yield Send(self._rollups, record.to_json(), record.workflow.encode())
+                key = record.workflow.encode()
+                yield Send(self._rollups, record.to_json(), key)
+                if self._joining.tells(record):
+                    for value in told(record):
+                        self._told_traces += 1
+                        yield Send(self._trace_costs, value, key)
                 continue
             # On every partition, after the rollups of the buckets that it closes.
             tick = record.to_json()

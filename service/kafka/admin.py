@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from schemas.topics import CONFIG, COST_EVENTS, DAY_MS, TOPICS, WORKFLOW_STATE, Topic
+from schemas.topics import CONFIG, COST_EVENTS, DAY_MS, OUTCOME_TRACES, TOPICS, WORKFLOW_STATE, Topic
 from service.errors import BrokerUnavailable
 from service.kafka.clients import admin_client, started, unavailable
 from service.settings import KafkaSettings, Settings
@@ -52,6 +52,10 @@ def configuration(topic: Topic, kafka: KafkaSettings) -> dict[str, str]:
         # Recovery reads what is not compacted yet: small segments, cleaned early. But not before the successor
         # of a suspended worker has written every live key again, or the wrong one of the two might be kept.
         wanted["segment.ms"] = wanted["min.compaction.lag.ms"] = str(10 * 60_000)
+        wanted["min.cleanable.dirty.ratio"] = "0.1"
+    if topic is OUTCOME_TRACES:
+        # Read whole at every start. There is one writer, who is fenced: nothing has to wait to be compacted.
+        wanted["segment.ms"] = str(10 * 60_000)
         wanted["min.cleanable.dirty.ratio"] = "0.1"
     if topic is CONFIG:
         # A refused record must not compact the last good one away before somebody has mended it, and

@@ -58,6 +58,9 @@ INGEST_COST: Final = Counter(
     "tidegate_ingest_cost_usd_total", "Spend accounted, for rates only: the exact sum is in the rollups"
 )
 INGEST_ROLLUPS: Final = Counter("tidegate_ingest_rollups_total", "Rollups written and committed")
+INGEST_TRACE_COSTS: Final = Counter(
+    "tidegate_ingest_trace_costs_total", "Records of what traces cost, written and committed"
+)
 INGEST_TICKS: Final = Counter("tidegate_ingest_ticks_total", "Ticks written and committed, all partitions")
 INGEST_DEAD_LETTERS: Final = Counter(
     "tidegate_ingest_dead_letters_total", "Events refused and kept as dead letters", ["reason"]
@@ -194,6 +197,34 @@ BUDGETS_LAG: Final = Gauge(
 )
 BUDGETS_WATERMARK_AGE: Final = Gauge(
     "tidegate_budgets_watermark_age_seconds", "Wall time less the time up to which all spend is counted"
+)
+
+# --- outcomes ---------------------------------------------------------------------------------------------
+
+OUTCOMES_READ: Final = Counter("tidegate_outcomes_read_total", "Outcomes read and committed", ["result"])
+"""result: counted, duplicate."""
+OUTCOMES_REFUSED: Final = Counter(
+    "tidegate_outcomes_refused_total",
+    "Records that could not be counted; outcomes become dead letters",
+    ["reason"],
+)
+OUTCOMES_ROLLUPS: Final = Counter("tidegate_outcomes_rollups_total", "Rollups of outcomes written")
+OUTCOMES_TRACES: Final = Gauge("tidegate_outcomes_traces", "Traces that are kept")
+OUTCOMES_FORGOTTEN: Final = Counter(
+    "tidegate_outcomes_forgotten_total",
+    "Traces that are no longer kept: what comes of them later is lost",
+    ["why"],
+)
+"""why: expired, no_room."""
+OUTCOMES_TRANSACTIONS: Final = Counter(
+    "tidegate_outcomes_transactions_total", "Transactions, by how they ended", ["result"]
+)
+"""result: committed, aborted, fenced."""
+OUTCOMES_LAG: Final = Gauge(
+    "tidegate_outcomes_lag_records", "End of the partition less our position", ["topic", "partition"]
+)
+OUTCOMES_TIME_AGE: Final = Gauge(
+    "tidegate_outcomes_time_age_seconds", "Wall time less the time up to which both topics are read"
 )
 
 # --- door -------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from schemas.dead_letters import DeadLetter
 from schemas.rollups import Rollup, Tick
-from schemas.topics import CONFIG, CONFIG_REJECTIONS, COST_EVENTS, DEAD_LETTERS, ROLLUPS
+from schemas.topics import CONFIG, CONFIG_REJECTIONS, COST_EVENTS, DEAD_LETTERS, ROLLUPS, TRACE_COSTS
 from service.kafka.embedded.broker import EmbeddedBroker
 from service.kafka.stable_offsets import committed
 from service.settings import Settings
@@ -109,7 +109,7 @@ class Installation:
 
     async def create(self, lanes: int = 4) -> None:
         volume = {self.topic(COST_EVENTS): lanes, self.topic(ROLLUPS): lanes}
-        single = {self.topic(t): 1 for t in (DEAD_LETTERS, CONFIG_REJECTIONS)}
+        single = {self.topic(t): 1 for t in (DEAD_LETTERS, CONFIG_REJECTIONS, TRACE_COSTS)}
         await create_topics(self.bootstrap, volume | single)
         await create_topics(self.bootstrap, {self.topic(CONFIG): 1}, {"cleanup.policy": "compact"})
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import orjson
 import pytest
 
+from schemas.outcomes import OutcomeRollup
 from schemas.reasons import Refused
 from schemas.rollups import Tick
 from service.budgets.entry import Passage, Spend, read
+from service.ingest.delta import EPOCH
 from service.ingest.fold import Fold
 from service.ingest.price import Pricer
 from service.ingest.scopes import Watching
@@ -30,6 +32,14 @@ def test_times_may_be_spelt_as_epoch_seconds_too() -> None:
     tick = {"type": "tick", "partition": 2, "partitions": 4, "watermark": 1_700_000_000, "schema_version": 1}
     assert read(orjson.dumps(tick)) == Passage(2, 4, 1_700_000_000.0, idle=False)
     assert read(Tick.model_validate(tick).to_json()) == Passage(2, 4, 1_700_000_000.0, idle=False)
+
+
+def test_what_outcomes_cost_is_in_the_rollups_of_their_calls_already() -> None:
+    told = OutcomeRollup(
+        workflow="support", kind="solved", bucket_start=EPOCH, outcomes=1, cost_nanos=5 * USD, calls=3
+    )
+    assert read(told.to_json()) is None
+    assert read(told.to_json().replace(b'"1970-01-01T00:00:00Z"', b"0")) is None
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from service.ingest.delta import EPOCH
 from service.ingest.intake import Intake
 from service.ingest.pace import LIVE_S, STEP_S, Standing, limit, may_fold
 from service.ingest.scopes import Watching
+from service.ingest.trace_costs import Joining
 from service.kafka import TopicPartition
 from service.kafka.lane import Opening, Send
 from service.runtime.clock import SystemClock
@@ -137,6 +138,7 @@ async def reading(log: Log, monkeypatch: pytest.MonkeyPatch, **ingest: Any) -> A
         len(log.sources),
         PRICER,
         Watching(),
+        Joining(),
         clock,
         Health("ingest", clock, 60.0),
         fenced_wait_s=0.0,
