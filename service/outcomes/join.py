@@ -130,7 +130,7 @@ class Join:
         drained = Drained(expired=self._expired)
         places: dict[Place, Sums] = {}
         full: list[tuple[Place, Sums]] = []
-        for trace_id, (trace, before) in self._open.items():
+        for trace_id, (trace, before) in sorted(self._open.items(), key=_touched):
             for place, sums in change(before, trace.told()).items():
                 known = places.get(place)
                 both = sums if known is None else known.plus(sums)
@@ -149,6 +149,10 @@ class Join:
         told = [*full, *((place, sums) for place, sums in places.items() if any(sums))]
         drained.rollups = [_rollup(place, sums) for place, sums in sorted(told)]
         return drained
+
+
+def _touched(item: tuple[str, _Open]) -> int:
+    return item[1].trace.touched
 
 
 def _rollup(place: Place, sums: Sums) -> OutcomeRollup:
