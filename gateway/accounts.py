@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
 
 from gateway.account import Account
-from gateway.call import Call
+from gateway.call import LABELS, Call
 from schemas.budgets import BudgetScopeKind, BudgetSnapshot
-
-NARROWEST_FIRST: Final[tuple[BudgetScopeKind, ...]] = (
-    "customer",
-    "api_key",
-    "workflow",
-    "feature",
-    "team",
-    "environment",
-)
-"""Kinds of scope that are fields of a call by the same name. `model` and the organisation come last."""
 
 
 class Accounts:
@@ -56,7 +45,10 @@ class Accounts:
             self._index()
 
     def about(self, call: Call, model: str) -> list[Account]:
-        """Budgets that a call counts towards if it is made with `model`, the narrowest scope first."""
+        """Budgets that a call counts towards if it is made with `model`.
+
+        The narrowest scope first, the model and the organisation last.
+        """
         found: list[Account] = []
         for kind, table in self._active:
             row = table.get(getattr(call, kind))
@@ -82,4 +74,4 @@ class Accounts:
             tables.setdefault(scope.kind, {}).setdefault(value, []).append(account)
         self._organisation = tables.pop("organisation", {}).get(None, [])
         self._models = tables.pop("model", {})
-        self._active = [(kind, tables[kind]) for kind in NARROWEST_FIRST if kind in tables]
+        self._active = [(kind, tables[kind]) for kind in LABELS if kind in tables]

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final, Literal
+
 import msgspec
+
+LABELS: Final[tuple[Literal["customer", "api_key", "feature", "workflow", "team", "environment"], ...]] = (
+    "customer",
+    "api_key",
+    "feature",
+    "workflow",
+    "team",
+    "environment",
+)
+"""Kinds of scope that are fields of a call by the same name, the narrowest first. A feature comes before the
+workflow: a call has it within that, and other workflows with the same feature say nothing of this call."""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -13,22 +13,21 @@ from datetime import datetime
 from typing import Final, Literal, NamedTuple, get_args
 
 from gateway.bucket import Bucket
-from gateway.call import Call
+from gateway.call import LABELS, Call
 from gateway.decision import Code, Rejection
 from gateway.policy import GatePolicy
-from schemas.throttles import Block, Cap, Downgrade, Release, ScopeKind, Slow, ThrottleCommand
+from schemas.throttles import Block, Cap, Downgrade, Release, Scope, ScopeKind, Slow, ThrottleCommand
 
 Result = Literal["applied", "ignored", "expired", "unsupported", "failed"]
 
 NARROWEST_FIRST: Final[tuple[tuple[ScopeKind, str], ...]] = (
     ("trace", "trace_id"),
-    ("customer", "customer"),
-    ("api_key", "api_key"),
-    ("workflow", "workflow"),
-    ("team", "team"),
+    *((kind, kind) for kind in LABELS),
 )
-"""Kinds of scope and the field of a call that they are about. `model` comes last: a downgrade decides it."""
+"""Kinds of scope and the field of a call that they are about. Then comes the organisation, and the model last of
+all: which one a call is made with is what the downgrades of all others decide."""
 
+_EVERYONE: Final = ""
 DRY_RUN: Final = "dry run: counted, not enforced"
 
 
@@ -112,6 +111,7 @@ class Throttles:
         self._held: dict[str, Held] = {}
         self._tables: dict[ScopeKind, dict[str, list[Held]]] = {kind: {} for kind in get_args(ScopeKind)}
         self._models = self._tables["model"]
+        self._organisation: list[Held] = []
         self._active: list[tuple[str, dict[str, list[Held]]]] = []
         """Fields of a call that any command is about, narrowest first, and the commands by its value."""
         self._known: OrderedDict[str, _Known] = OrderedDict()
@@ -153,6 +153,9 @@ class Throttles:
                 for held in row:
                     if held.until > now and (held.workflow is None or held.workflow == call.workflow):
                         found.append(held)
+        for held in self._organisation:
+            if held.until > now and (held.workflow is None or held.workflow == call.workflow):
+                found.append(held)
         return found
 
     def about_model(self, model: str, workflow: str, now: float) -> list[Held]:
@@ -192,7 +195,7 @@ class Throttles:
                 bucket.change(rate, now)
         held = Held(command, until, bucket)
         self._held[held.key] = held
-        row = self._tables[command.scope.kind].setdefault(command.scope.value, [])
+        row = self._tables[command.scope.kind].setdefault(_place(command.scope), [])
         # Within one value the scope that names a workflow is the narrower.
         row.insert(0 if held.workflow is not None else len(row), held)
         self._next_expiry = min(self._next_expiry, until)
@@ -200,15 +203,16 @@ class Throttles:
 
     def _index(self) -> None:
         self._active = [(field, table) for kind, field in NARROWEST_FIRST if (table := self._tables[kind])]
+        self._organisation = self._tables["organisation"].get(_EVERYONE, [])
 
     def _drop(self, key: str) -> Held | None:
         held = self._held.pop(key, None)
         if held is not None:
             scope = held.command.scope
-            table = self._tables[scope.kind]
-            table[scope.value].remove(held)
-            if not table[scope.value]:
-                del table[scope.value]
+            table, place = self._tables[scope.kind], _place(scope)
+            table[place].remove(held)
+            if not table[place]:
+                del table[place]
                 self._index()
         return held
 
@@ -219,6 +223,11 @@ class Throttles:
         if len(self._known) > 5 * self._policy.max_scopes:
             oldest = next(k for k in self._known if k not in self._held)
             del self._known[oldest]
+
+
+def _place(scope: Scope) -> str:
+    """In the table of its kind. There is one organisation, whatever it is called."""
+    return _EVERYONE if scope.kind == "organisation" else scope.value
 
 
 def _answer(command: ThrottleCommand, left: float) -> Answer:

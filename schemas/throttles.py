@@ -9,21 +9,34 @@ from pydantic_core import PydanticCustomError
 
 from schemas.base import Count, Label, Part, Positive, Record, Text, Timestamp, Whole
 
-ScopeKind = Literal["workflow", "trace", "customer", "team", "api_key", "model"]
+ScopeKind = Literal[
+    "workflow",
+    "trace",
+    "customer",
+    "team",
+    "api_key",
+    "model",
+    "feature",
+    "environment",
+    "organisation",
+]
 
 
 class Scope(Part):
-    """What a command is about. With `workflow` set, a trace, customer, api_key or model within that."""
+    """What a command is about: calls with this label, or all there are. With `workflow` set, those within it."""
 
     kind: ScopeKind
-    value: Label
+    value: Label = Field(
+        description="the label's exact value; of the organisation any name, for there is one"
+    )
     workflow: Label | None = None
 
     @property
     def key(self) -> str:
         """The record key of commands about this scope."""
         inside = f"@{self.workflow}" if self.workflow and self.kind != "workflow" else ""
-        return f"{self.kind}:{self.value}{inside}"
+        named = self.kind if self.kind == "organisation" else f"{self.kind}:{self.value}"
+        return f"{named}{inside}"
 
 
 class Slow(Part):

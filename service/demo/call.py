@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
 from schemas.events import CostEvent
 from schemas.money import usd
 from service.ingest.price import Pricer
+
+ENVIRONMENT: Final = "production"
 
 
 @dataclass(slots=True)
@@ -66,7 +68,7 @@ def publish(call: Call, event_id: str, pricer: Pricer) -> Published:
         "feature": call.feature,
         "customer": call.customer,
         "api_key": call.api_key,
-        "environment": "production",
+        "environment": ENVIRONMENT,
         "gateway": call.gateway,
         "trace_id": call.trace_id,
         "session_id": call.session_id,

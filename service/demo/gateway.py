@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from schemas.throttles import Block, Cap, Downgrade, Release, ScopeKind, Slow, ThrottleCommand
-from service.demo.call import Call
+from service.demo.call import ENVIRONMENT, Call
 
 Answer = Literal["applied", "ignored", "expired", "unsupported"]
 
@@ -18,6 +18,8 @@ _VALUE: Final[Mapping[ScopeKind, Callable[[Call], str]]] = {
     "team": lambda call: call.team,
     "api_key": lambda call: call.api_key,
     "model": lambda call: call.model,
+    "feature": lambda call: call.feature,
+    "environment": lambda _: ENVIRONMENT,
 }
 _PROVIDER_OF: Final = {"gpt": "openai", "claude": "anthropic", "gemini": "google"}
 
@@ -98,7 +100,9 @@ class Gateway:
 
 def _concerns(command: ThrottleCommand, call: Call) -> bool:
     scope = command.scope
-    return scope.workflow in (None, call.workflow) and _VALUE[scope.kind](call) == scope.value
+    return scope.workflow in (None, call.workflow) and (
+        scope.kind == "organisation" or _VALUE[scope.kind](call) == scope.value
+    )
 
 
 def _let_through(held: _Held, at: float, rate: float) -> bool:

@@ -191,6 +191,8 @@ def levels(rule: Rule, alert: Alert, *, traces_to_blame: bool = False) -> list[l
             found = [[workflow]]
         case "team":
             found = [[Scope(kind="team", value=alert.team)]] if alert.team else []
+        case "organisation":
+            found = [[Scope(kind="organisation", value="organisation")]]
         case kind:
             found = [_dominant(kind, alert.evidence, alert.workflow)]
     return [level for level in found if level]

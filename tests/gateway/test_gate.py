@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -23,6 +23,8 @@ def call(**fields: Any) -> Call:
             "customer": "acme",
             "team": "care",
             "api_key": "k",
+            "feature": "triage",
+            "environment": "production",
             **fields,
         }
     )
@@ -53,6 +55,9 @@ def test_a_call_that_nothing_is_about_is_allowed_as_it_is() -> None:
         ("team", "care"),
         ("api_key", "k"),
         ("model", "big"),
+        ("feature", "triage"),
+        ("environment", "production"),
+        ("organisation", "whatever it is called"),
     ],
 )
 def test_every_kind_of_scope_can_be_blocked(kind: ScopeKind, value: str) -> None:
@@ -66,7 +71,7 @@ def test_every_kind_of_scope_can_be_blocked(kind: ScopeKind, value: str) -> None
         "type": "tidegate_rejection",
         "param": None,
         "code": "throttled",
-        "scope": f"{kind}:{value}",
+        "scope": f"{kind}:{value}" if kind != "organisation" else kind,
         "command_id": "c1",
     }
 
@@ -80,9 +85,19 @@ def test_a_scope_inside_a_workflow_leaves_the_same_name_in_others_alone() -> Non
 
 def test_the_narrowest_scope_says_why() -> None:
     the_gate, _ = gate()
-    for sequence, (kind, value) in enumerate(
-        [("model", "big"), ("team", "care"), ("workflow", "w"), ("customer", "acme"), ("trace", "t")], start=1
-    ):
+    widest_first = [
+        ("model", "big"),
+        ("organisation", "o"),
+        ("environment", "production"),
+        ("team", "care"),
+        ("workflow", "w"),
+        ("feature", "triage"),
+        ("api_key", "k"),
+        ("customer", "acme"),
+        ("trace", "t"),
+    ]
+    assert {kind for kind, _ in widest_first} == set(get_args(ScopeKind))
+    for sequence, (kind, value) in enumerate(widest_first, start=1):
         the_gate.obey(command(sequence, kind=kind, value=value))  # type: ignore[arg-type]
         rejection = the_gate.decide(call()).rejection
         assert rejection is not None
@@ -126,6 +141,20 @@ def test_a_downgrade_to_a_model_that_is_blocked_is_blocked() -> None:
     the_gate.obey(command(action=Downgrade(fallback_model="small")))
     the_gate.obey(command(kind="model", value="small"))
     assert code(the_gate.decide(call())) == "throttled"
+
+
+def test_what_everybody_is_downgraded_to_may_be_limited_too() -> None:
+    the_gate, _ = gate()
+    the_gate.obey(command(1, Downgrade(fallback_model="small"), "organisation", "o"))
+    the_gate.obey(command(2, Block(message="no"), "model", "small"))
+    assert code(the_gate.decide(call())) == "throttled"
+
+
+def test_there_is_one_organisation_whatever_it_is_called() -> None:
+    the_gate, _ = gate()
+    the_gate.obey(command(1, kind="organisation", value="acme-inc"))
+    the_gate.obey(command(2, Release(), kind="organisation", value="acme"))
+    assert the_gate.decide(call()).allowed
 
 
 def test_of_two_downgrades_the_narrower_scope_decides() -> None:

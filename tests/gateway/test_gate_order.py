@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from schemas.throttles import Action, Block, Cap, Downgrade, Release, ScopeKind,
 from tests.gateway.clock import T0, HandClock
 from tests.gateway.records import command, snapshot
 
-KINDS: list[ScopeKind] = ["trace", "workflow", "customer", "team", "api_key", "model"]
+KINDS: tuple[ScopeKind, ...] = get_args(ScopeKind)
 actions: st.SearchStrategy[Action] = st.sampled_from(
     [
         Block(message="no"),
@@ -46,11 +47,13 @@ calls = st.builds(
     customer=st.none() | names,
     team=st.none() | names,
     api_key=st.none() | names,
+    feature=st.none() | names,
+    environment=st.none() | names,
     max_output_tokens=st.none() | st.integers(1, 20),
     estimate_nanos=st.none() | st.integers(0, 300),
 )
 CORNERS = [
-    Call(model=m, workflow=w, trace_id=t, customer=t, team=m, api_key=w)
+    Call(model=m, workflow=w, trace_id=t, customer=t, team=m, api_key=w, feature=t, environment=m)
     for m in "ab"
     for w in "ab"
     for t in (None, "a", "b")

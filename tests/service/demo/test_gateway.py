@@ -51,6 +51,16 @@ def call(at: float = NOW + 1, **changed: Any) -> Call:
     return Call(at=at, **(given | changed))
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"), [("feature", "triage"), ("environment", "production"), ("organisation", "o")]
+)
+def test_wider_scopes_are_blocked_too(kind: str, value: str) -> None:
+    gateway = Gateway()
+    gateway.obey(command(scope={"kind": kind, "value": value}), NOW)
+    assert not gateway.admit(call())
+    assert gateway.admit(call(feature="other")) == (kind == "feature")
+
+
 def test_a_blocked_trace_is_rejected_and_no_other_is() -> None:
     gateway = Gateway()
     assert gateway.obey(command(), NOW) == ("applied", None)
