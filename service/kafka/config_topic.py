@@ -1,92 +1,146 @@
-"""The config topic for those who write it or look at it once; workers follow it with `ConfigView`."""
+"""The config topic for those who write it or look at it once; workers follow it with `ConfigView`.
+
+Whoever changes it reads, decides and writes, and nobody who does the same may come in between:
+
+1. start the producer, whose transactional id is the same for all of an installation: a change that somebody else
+   has begun is ended for good, and he is refused from then on;
+2. read the topic to its end. Only now: before 1. he might still have written;
+3. decide what to write by what is there;
+4. in one transaction: the records, and an entry each on `config-history`; wait until all are acknowledged; commit;
+5. read what has come since 2., up to the own records.
+
+So of two commands at once one wins and the other changes nothing (`Fenced`). A writer that does not keep to this,
+with a producer of its own, can still come between 2. and 4.: nothing on a Kafka topic can keep it out. 5. sees it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import uuid4
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InvalidProducerEpoch, KafkaError, ProducerFenced
 
-from schemas.control import ConfigRejection
+from schemas.control import ConfigChange, ConfigRejection
 from schemas.decode import decode
 from schemas.reasons import Refused
-from schemas.topics import CONFIG, CONFIG_REJECTIONS
-from service.errors import TopicsMissing
-from service.kafka.clients import producer, require_topics, started, unavailable
-from service.kafka.reader import read, written_at
+from schemas.topics import CONFIG, CONFIG_HISTORY, CONFIG_REJECTIONS
+from service.errors import Fenced, Stalled, TopicsMissing
+from service.kafka.clients import require_topics, transactional_producer, unavailable
+from service.kafka.config_change import Change, Intent, history_entry
+from service.kafka.config_fold import ConfigFold
+from service.kafka.reader import read
+from service.kafka.replays import since
 from service.rules.config import ConfigBook
+from service.rules.config_signature import HEADER, Signatures, sign
 from service.runtime.clock import Clock, SystemClock
 from service.settings import KafkaSettings
 
-_LOOK_AGAIN_S = 0.25
+_LOOK_AGAIN_S: Final = 0.25
+_VISIBLE_AGAIN_S: Final = 0.02
+_START_S: Final = 60.0
+"""Longest wait for the transaction of a command that died; the broker ends it after a minute by itself."""
+_COMMIT_S: Final = 45.0
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """One record of the topic, accepted or not."""
+class Standing:
+    """The topic as it stands.
 
-    key: str
-    value: bytes | None
-    offset: int
-    at: datetime
-    refusals: Sequence[ConfigRejection] = ()
+    Attributes
+    ----------
+    book : ConfigBook
+        All records, also those that do not hold yet or any more: `book.at(now)` is what workers judge by.
+    refused : mapping of str to (int, Refused)
+        By key: the record after the last good one, which changes nothing.
+    changes : sequence of Change
+        Every record that the topic still has, by offset.
+    end : int
+        One past the last of them.
+    """
+
+    book: ConfigBook
+    refused: Mapping[str, tuple[int, Refused]]
+    changes: Sequence[Change]
+    end: int
+    signatures: Signatures
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """What the topic still holds, by offset."""
+class Committed:
+    """What a change came to. `others`: records that somebody wrote in between, past all precautions."""
 
-    changes: Sequence[Change] = field(default_factory=list)
-    end: int = 0
-    """One past the last offset that was read."""
-
-    @property
-    def missing(self) -> int:
-        """Offsets that compaction (or a transaction marker) has taken."""
-        return self.end - len(self.changes)
+    offsets: Mapping[str, int]
+    book: ConfigBook
+    others: Sequence[Change] = field(default_factory=list)
 
 
-async def in_force(kafka: KafkaSettings) -> ConfigBook:
-    """The book as a worker that starts now would have it. Raises BrokerUnavailable."""
-    book = ConfigBook.empty()
-    for change in (await _raw(kafka)).changes:
-        try:
-            book = book.apply(change.key, change.value, change.offset)
-        except Refused:
-            continue  # as every worker does; each has reported it
-    return book
+Decide = Callable[[Standing], Mapping[str, bytes | None]]
 
 
-async def changes(kafka: KafkaSettings) -> Changes:
-    """Every record the topic still has, with what workers said against it. Raises BrokerUnavailable."""
-    found = await _raw(kafka)
-    said: dict[tuple[str, int], list[ConfigRejection]] = {}
-    for rejection in await _rejections(kafka):
-        said.setdefault((rejection.key, rejection.offset), []).append(rejection)
-    told = [
-        Change(c.key, c.value, c.offset, c.at, tuple(said.get((c.key, c.offset), ()))) for c in found.changes
-    ]
-    return Changes(told, found.end)
+async def standing(kafka: KafkaSettings) -> Standing:
+    """The topic as a worker that starts now would read it. Raises BrokerUnavailable, SettingsError."""
+    fold, changes = ConfigFold(kafka), []
+    async with aclosing(since(kafka, {(kafka.topic(CONFIG), 0): 0})) as batches:
+        async for batch in batches:
+            for record in batch:
+                changes.append(Change.of(record))
+                try:
+                    fold.take(record)
+                except Refused:
+                    continue  # as every worker does; each has reported it
+    end = changes[-1].offset + 1 if changes else 0
+    return Standing(fold.book, dict(fold.refused), changes, end, fold.signatures)
 
 
-async def publish(kafka: KafkaSettings, records: Mapping[str, bytes | None]) -> dict[str, int]:
-    """Write records (None deletes) in their order; the offset of each, once acknowledged.
+async def commit(
+    kafka: KafkaSettings, intent: Intent, decide: Decide, clock: Clock | None = None
+) -> Committed:
+    """Change the topic by what stands there; see the steps above. `decide` may raise to change nothing.
 
     Raises
     ------
-    BrokerUnavailable
+    BrokerUnavailable, TopicsMissing
+    Fenced
+        Another command has begun. Nothing of this one is visible.
+    Stalled
+        The broker does not end a transaction.
     """
-    topic = kafka.topic(CONFIG)
-    offsets: dict[str, int] = {}
-    async with started(producer(kafka, client_id="tidegate-config"), kafka) as sender:
-        await require_topics(sender, [topic])
+    clock = clock or SystemClock()
+    # One id for the one partition.
+    producer: Any = transactional_producer(
+        kafka, f"{kafka.topic(CONFIG)}-0-writer", client_id="tidegate-config", linger_ms=0
+    )
+    try:
         try:
-            for key, value in records.items():
-                offsets[key] = (await sender.send_and_wait(topic, key=key.encode(), value=value)).offset
+            async with asyncio.timeout(_START_S):
+                await producer.start()
+        except TimeoutError:
+            raise Stalled(f"an earlier change's transaction did not end within {_START_S:g} s") from None
         except KafkaError as error:
             raise unavailable(error, kafka) from error
-    return offsets
+        await require_topics(producer, [kafka.topic(CONFIG), kafka.topic(CONFIG_HISTORY)])
+        before = await standing(kafka)
+        wanted = decide(before)
+        if not wanted:
+            return Committed({}, before.book)
+        offsets = await _transact(producer, kafka, intent, wanted, before.signatures, clock)
+    finally:
+        await producer.stop()
+    after = await _seen(kafka, max(offsets.values()), clock)
+    own = set(offsets.values())
+    others = [change for change in after.changes if before.end <= change.offset and change.offset not in own]
+    return Committed(offsets, after.book, [other for other in others if other.offset < max(own)])
+
+
+async def publish(kafka: KafkaSettings, records: Mapping[str, bytes | None]) -> dict[str, int]:
+    """Write records (None deletes), whatever is there; the offset of each. Raises as `commit` does."""
+    return dict((await commit(kafka, Intent(), lambda _: records)).offsets)
 
 
 async def refusals(
@@ -96,21 +150,14 @@ async def refusals(
     clock = clock or SystemClock()
     deadline = clock.monotonic() + within_s
     while True:
-        found = [r for r in await _rejections(kafka) if offsets.get(r.key) == r.offset]
+        found = [r for r in await rejections(kafka) if offsets.get(r.key) == r.offset]
         if found or clock.monotonic() >= deadline:
             return found
         await clock.sleep(_LOOK_AGAIN_S)
 
 
-async def _raw(kafka: KafkaSettings) -> Changes:
-    found = []
-    async for record in read(kafka, kafka.topic(CONFIG)):
-        key = (record.key or b"").decode("utf-8", "replace")
-        found.append(Change(key, record.value, record.offset, written_at(record)))
-    return Changes(found, found[-1].offset + 1 if found else 0)
-
-
-async def _rejections(kafka: KafkaSettings) -> list[ConfigRejection]:
+async def rejections(kafka: KafkaSettings) -> list[ConfigRejection]:
+    """What workers have refused, of the last 30 days, oldest first. Raises BrokerUnavailable."""
     found = []
     try:
         async for record in read(kafka, kafka.topic(CONFIG_REJECTIONS)):
@@ -121,3 +168,104 @@ async def _rejections(kafka: KafkaSettings) -> list[ConfigRejection]:
     except TopicsMissing:
         return []  # nobody can have refused anything
     return found
+
+
+async def _transact(
+    producer: Any,
+    kafka: KafkaSettings,
+    intent: Intent,
+    wanted: Mapping[str, bytes | None],
+    signatures: Signatures,
+    clock: Clock,
+) -> dict[str, int]:
+    """Step 4. The offset of each record."""
+    signed = {key: _signed(kafka, key, value, signatures, clock) for key, value in wanted.items()}
+    try:
+        async with asyncio.timeout(_COMMIT_S), producer.transaction():
+            places = await _sent(
+                [
+                    await producer.send(
+                        kafka.topic(CONFIG), value, key.encode(), headers=_headers(signed[key]), partition=0
+                    )
+                    for key, value in wanted.items()
+                ]
+            )
+            entries = _entries(wanted, signed, places, intent)
+            await _sent(
+                [
+                    await producer.send(kafka.topic(CONFIG_HISTORY), entry.to_json(), entry.key.encode())
+                    for entry in entries
+                ]
+            )
+    except (ProducerFenced, InvalidProducerEpoch):
+        raise _fenced() from None
+    except TimeoutError:
+        raise Stalled(f"the transaction was open for more than {_COMMIT_S:g} s; nothing is changed") from None
+    except (KafkaError, AssertionError) as error:
+        # aiokafka asserts its states: a producer that was fenced between two steps answers so.
+        if isinstance(error.__cause__, (ProducerFenced, InvalidProducerEpoch)):
+            raise _fenced() from error
+        if isinstance(error, AssertionError):
+            raise KafkaError(f"the transaction failed: {error}") from error
+        raise unavailable(error, kafka) from error
+    return {key: place.offset for key, place in zip(wanted, places, strict=True)}
+
+
+async def _sent(acknowledgements: Sequence[Any]) -> list[Any]:
+    # All of them, also after a first failure: none must be left to complain that nobody asked.
+    answers = await asyncio.gather(*acknowledgements, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return list(answers)
+
+
+def _signed(
+    kafka: KafkaSettings, key: str, value: bytes | None, signatures: Signatures, clock: Clock
+) -> str | None:
+    signer = kafka.config_signer()
+    if signer is None:
+        return None
+    latest = signatures.latest(key)
+    # Another machine's clock may be ahead of this one: what is written later must be signed later.
+    at = clock.now() if latest is None else max(clock.now(), latest + _MICROSECOND)
+    return sign(*signer, kafka.topic(CONFIG), key, value, at)
+
+
+def _headers(signature: str | None) -> list[tuple[str, bytes]]:
+    return [] if signature is None else [(HEADER, signature.encode())]
+
+
+def _entries(
+    wanted: Mapping[str, bytes | None],
+    signed: Mapping[str, str | None],
+    places: Sequence[Any],
+    intent: Intent,
+) -> list[ConfigChange]:
+    change = uuid4().hex[:16]
+    return [
+        history_entry(
+            Change(key, value, place.offset, datetime.fromtimestamp(place.timestamp / 1000, UTC)),
+            intent,
+            change,
+            "cli",
+            signed[key],
+        )
+        for (key, value), place in zip(wanted.items(), places, strict=True)
+    ]
+
+
+async def _seen(kafka: KafkaSettings, offset: int, clock: Clock) -> Standing:
+    """Step 5. Kafka answers the end of a transaction a moment before readers may see it."""
+    deadline = clock.monotonic() + _COMMIT_S
+    while True:
+        found = await standing(kafka)
+        if found.end > offset:
+            return found
+        if clock.monotonic() >= deadline:
+            raise Stalled("the change is committed, but the broker does not show it")
+        await clock.sleep(_VISIBLE_AGAIN_S)
+
+
+def _fenced() -> Fenced:
+    return Fenced("somebody else has begun to change the configuration; nothing is changed, run it again")

@@ -6,8 +6,8 @@ reads it from the beginning when it starts.
 
 1. Read from the beginning into a new, empty book.
 2. A record that is refused leaves the book as it is, and is reported once on `config-rejections`.
-3. At the end offset as of the start, put the book in force: the view is ready.
-4. Follow: each accepted record makes a new book that is in force at once.
+3. At the end offset as of the start, put what holds by now in force: the view is ready.
+4. Follow: each accepted record makes a new book, and so does each date of a record when its time comes.
 5. When reading fails, begin again at 1. with the old book in force until the new one has caught up; so a topic
    that was deleted, truncated or made again cannot leave a mixture.
 """
@@ -29,6 +29,8 @@ from schemas.reasons import Refused
 from schemas.topics import CONFIG, CONFIG_REJECTIONS
 from service.errors import BrokerUnavailable, SettingsError
 from service.kafka.clients import consumer, producer, require_topics, started, unavailable
+from service.kafka.config_fold import ConfigFold, key_of
+from service.kafka.config_history import Scribe
 from service.kafka.reader import read
 from service.rules.config import ConfigBook
 from service.runtime import metrics
@@ -48,7 +50,7 @@ class ConfigView:
     Attributes
     ----------
     book : ConfigBook
-        In force now. Immutable: take it once per decision.
+        In force now, which is what holds by the clock. Immutable: take it once per decision.
     ready : bool
         Whether the book has been caught up with the topic since the start.
     """
@@ -67,6 +69,7 @@ class ConfigView:
         self._callbacks: list[Callable[[ConfigBook], None]] = []
         self._refused: asyncio.Queue[ConfigRejection] = asyncio.Queue()
         self._known: set[tuple[str, int]] = set()
+        self._scribe = Scribe(kafka, clock, rejected_by)
         self._tasks: list[asyncio.Task[None]] = []
 
     def on_change(self, callback: Callable[[ConfigBook], None]) -> None:
@@ -86,7 +89,9 @@ class ConfigView:
         if self._health is not None:
             self._health.expect("config")
             self._health.set_ready("config", False, "reading the config topic")
-        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._report())]
+        self._tasks = [
+            asyncio.create_task(work) for work in (self._follow(), self._report(), self._scribe.run())
+        ]
         caught_up = asyncio.create_task(self._caught_up.wait())
         try:
             await asyncio.wait([caught_up, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -151,24 +156,34 @@ class ConfigView:
             reader.assign(partitions)
             await reader.seek_to_beginning(partition)
             end = (await reader.end_offsets(partitions))[partition]
-            book, caught_up = ConfigBook.empty(), False
+            fold, caught_up = ConfigFold(self._kafka), False
             while True:
-                batch = await reader.getmany(partition, timeout_ms=_POLL_MS if caught_up else 50)
+                wait_ms = self._until_a_date(fold.book) if caught_up else 50
+                batch = await reader.getmany(partition, timeout_ms=wait_ms)
                 for record in batch.get(partition, ()):
-                    book = self._applied(book, record)
+                    self._take(fold, record)
                 # Positions and not records tell the end: the last offset may be a transaction marker.
                 caught_up = caught_up or await reader.position(partition) >= end
                 if caught_up:
-                    self._put_in_force(book)
+                    self._put_in_force(fold.book.at(self._clock.now()))
                 if self._health is not None:
                     self._health.beat("config")
 
-    def _applied(self, book: ConfigBook, record: ConsumerRecord) -> ConfigBook:
-        # A key that is no UTF-8 equals no record's key, and is refused with the rest.
-        key = (record.key or b"").decode("utf-8", "replace")
+    def _until_a_date(self, book: ConfigBook) -> int:
+        """Milliseconds until somebody should look again: something may begin to hold, or end."""
+        now = self._clock.now()
+        date = book.next_date(now)
+        if date is None:
+            return _POLL_MS
+        # Rounded up: a look that is early would find nothing, and look again and again.
+        return min(_POLL_MS, int((date - now).total_seconds() * 1000) + 1)
+
+    def _take(self, fold: ConfigFold, record: ConsumerRecord) -> None:
+        self._scribe.saw(record)
         try:
-            return book.apply(key, record.value, record.offset)
+            fold.take(record)
         except Refused as refused:
+            key = key_of(record)
             if (key, record.offset) not in self._known:
                 self._known.add((key, record.offset))
                 metrics.CONFIG_REFUSED.labels(self._role, refused.reason.value).inc()
@@ -179,7 +194,6 @@ class ConfigView:
                     refused,
                 )
                 self._refused.put_nowait(self._rejection(key, record.offset, refused))
-            return book
 
     def _rejection(self, key: str, offset: int, refused: Refused) -> ConfigRejection:
         return ConfigRejection(
