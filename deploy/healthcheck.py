@@ -17,6 +17,7 @@ PORTS = {
     "DOOR_PORT": "9104",
     "BUDGETS_PORT": "9105",
     "DECISIONS_PORT": "9106",
+    "OUTCOMES_PORT": "9108",
 }
 TIMEOUT_S = 3.0
 
