@@ -25,6 +25,7 @@ Kind = Literal[
     "budget_exhausted",
     "launch",
     "data_quality",
+    "throttle",
 ]
 Severity = Literal["info", "warning", "critical"]
 """info = a notice, warning = a ticket, critical = a page."""
@@ -119,6 +120,9 @@ class Alert(Record):
     updated_at: Timestamp
     resolved_at: Timestamp | None = None
     sequence: Count = Field(description="grows by one with each record of this fingerprint")
+    last_seen_at: Timestamp | None = Field(
+        None, description="when money was last spent in this way; null = as of this record it goes on"
+    )
     summary: Text = Field(description="one sentence that says what, how much, since when and why")
     cost_nanos: Nanos = Field(
         description="spent on calls since started_at, without charges; of a budget: spent in its window, charges"
@@ -139,7 +143,12 @@ class Alert(Record):
     evidence: Evidence = Evidence()
     verdict: Verdict
     config_version: Label
-    throttle: Label | None = Field(None, description="command_id of the throttle this incident caused")
+    usual_calls_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="that the usual spend comes to: a throttle's release goes back to it; null = not known"
+    )
+    blames_traces: bool = Field(
+        False, description="it is traces, also where the evidence names none any more: nothing wider pays for it"
+    )
 
     @property
     def of_budget(self) -> bool:

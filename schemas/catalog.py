@@ -13,7 +13,7 @@ from schemas.events import CostEvent, Outcome
 from schemas.notifications import NotificationLogEntry, ParkedNotification
 from schemas.outcomes import OutcomeRollup, TraceCosts
 from schemas.rollups import Rollup, Tick
-from schemas.throttles import ThrottleAck, ThrottleCommand
+from schemas.throttles import ThrottleAck, ThrottleCommand, ThrottleEvent
 
 SCHEMAS: Final[dict[str, type[Record]]] = {
     "cost-event": CostEvent,
@@ -25,6 +25,7 @@ SCHEMAS: Final[dict[str, type[Record]]] = {
     "alert": Alert,
     "throttle-command": ThrottleCommand,
     "throttle-ack": ThrottleAck,
+    "throttle-event": ThrottleEvent,
     "budget-snapshot": BudgetSnapshot,
     "dead-letter": DeadLetter,
     "dead-letter-replay": DeadLetterReplay,
@@ -203,6 +204,20 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "acked_at": "2026-01-31T14:08:05.400Z",
     },
     "budget-snapshot": {
+    "throttle-event": {
+        "change": "started",
+        "scope": {"kind": "trace", "value": "run-4711", "workflow": "support-agent"},
+        "action": "block",
+        "mode": "enforce",
+        "rule": "stop-loops",
+        "alert_fingerprint": "9f2c64b1d0aa4e17",
+        "workflow": "support-agent",
+        "team": "care",
+        "at": _T1,
+        "since": _T1,
+        "proposal": "4be1c9a07d5523f6",
+        "config_version": "17-3fa9c1d2",
+    },
         "budget": "care-month",
         "scope": {"kind": "team", "value": "care"},
         "unit": "nano_usd",

@@ -18,7 +18,7 @@ from schemas.control import CONTROL_KINDS, Control
 from schemas.events import CostEvent, Outcome
 from schemas.outcomes import OutcomeRollup
 from schemas.reasons import Reason
-from schemas.throttles import ThrottleAck, ThrottleCommand
+from schemas.throttles import ThrottleAck, ThrottleCommand, ThrottleEvent
 from schemas.topics import DAY_MS, TOPICS, Topic
 
 PAGE: Final = Path(__file__).parents[1] / "docs" / "wire-format.md"
@@ -158,6 +158,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "outcome-rollup": lambda: fields(OutcomeRollup),
     "throttle-command": lambda: fields(ThrottleCommand),
     "throttle-ack": lambda: fields(ThrottleAck),
+    "throttle-event": lambda: fields(ThrottleEvent),
 }
 
 if __name__ == "__main__":

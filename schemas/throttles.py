@@ -106,3 +106,44 @@ class ThrottleAck(Record):
     result: Literal["applied", "ignored", "expired", "unsupported", "failed"]
     detail: Text | None = Field(None, description="one sentence for people")
     acked_at: Timestamp
+
+
+ThrottleChange = Literal[
+    "proposed",
+    "withdrawn",
+    "started",
+    "stronger",
+    "barred",
+    "releasing",
+    "faster",
+    "back",
+    "released",
+    "rested",
+    "ended",
+]
+
+
+class ThrottleEvent(Record):
+    """What became of a scope that a rule would have throttled: the record of what was done, or not done, and why.
+
+    In a dry run it is what would have been done, and what that would have saved.
+    """
+
+    change: ThrottleChange = Field(
+        description="proposed: waits for a yes; withdrawn: over before the answer; barred: not throttled; stronger:"
+        " the next step; releasing, faster: on the way back to the usual rate; back: the incident came back;"
+        " released; rested: released at its longest while the incident goes on; ended: at once, from outside"
+    )
+    scope: Scope
+    action: Label = Field(description="in force from now on; release = nothing")
+    mode: Literal["enforce", "dry_run"]
+    rule: Label = Field(description="name of the rule")
+    alert_fingerprint: Label = Field(description="the incident that caused it")
+    workflow: Label = Field(description="of the incident")
+    team: Label | None = None
+    at: Timestamp
+    since: Timestamp = Field(description="when it was throttled, or first wanted to be")
+    why: Text | None = Field(None, description="barred and rested: one word; ended: one sentence")
+    spared_nanos: Nanos = Field(0, description="dry run: dollars that would not have been spent so far")
+    proposal: Label = Field(description="what an approval record names: of this scope, incident and rule")
+    config_version: Label

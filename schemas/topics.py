@@ -14,7 +14,7 @@ from schemas.events import CostEvent, Outcome
 from schemas.notifications import NotificationLogEntry, ParkedNotification
 from schemas.outcomes import OutcomeRollup, TraceCosts
 from schemas.rollups import Rollup, Tick
-from schemas.throttles import ThrottleAck, ThrottleCommand
+from schemas.throttles import ThrottleAck, ThrottleCommand, ThrottleEvent
 
 DAY_MS: Final = 86_400_000
 
@@ -60,6 +60,8 @@ DEAD_LETTER_REPLAYS = Topic(
 ALERTS = Topic("alerts", (Alert,), "fingerprint", 1, "delete", 90 * DAY_MS)
 THROTTLE_COMMANDS = Topic("throttle-commands", (ThrottleCommand,), "scope", 1, "compact,delete", 7 * DAY_MS)
 THROTTLE_ACKS = Topic("throttle-acks", (ThrottleAck,), "command_id", 1, "delete", 7 * DAY_MS)
+THROTTLE_EVENTS = Topic("throttle-events", (ThrottleEvent,), "scope", 1, "delete", 90 * DAY_MS)
+THROTTLE_STATE = Topic("throttle-state", (), "throttling, incident/fingerprint", 1, "compact", -1)
 BUDGETS = Topic("budgets", (BudgetSnapshot,), "the budget's name", 1, "compact", -1)
 BUDGET_LEDGERS = Topic("budget-ledgers", (), "ledger/budget, usual/budget, progress", 1, "compact", -1)
 CONFIG = Topic("config", (Control,), "kind/name", 1, "compact", -1)
@@ -87,6 +89,8 @@ TOPICS: Final = (
     THROTTLE_COMMANDS,
     THROTTLE_ACKS,
     BUDGETS,
+    THROTTLE_EVENTS,
+    THROTTLE_STATE,
     BUDGET_LEDGERS,
     CONFIG,
     CONFIG_HISTORY,

@@ -19,13 +19,14 @@ from typing import IO, Any, Final
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from schemas.alerts import Alert
 from schemas.money import usd
 from schemas.rollups import BUCKET_SECONDS, Rollup, Tick
+from schemas.throttles import ThrottleCommand
 from service.commands.control_files import read_files
 from service.commands.lines import UNREADABLE, Source
 from service.detect.desk import Desk
 from service.detect.state import WorkflowState
-from service.detect.step import Effects
 from service.errors import InvalidInput
 from service.ingest.fold import Fold
 from service.ingest.price import Pricer
@@ -34,6 +35,7 @@ from service.ingest.scopes import Watching
 from service.rules.config import ConfigBook
 from service.runtime.garbage import collect_rarely
 from service.settings import IngestSettings
+from service.throttles import desk as throttles_desk
 
 _NO_FUTURE_MS: Final = 32_503_680_000_000
 """Year 3000: a file has no broker time against which an event could lie in the future."""
@@ -57,8 +59,19 @@ class Tally:
     throttles: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(slots=True)
+class Effects:
+    """What production would have sent."""
+
+    alerts: list[Alert] = field(default_factory=list)
+    throttles: list[ThrottleCommand] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.alerts or self.throttles)
+
+
 class Replay:
-    """One lane and one desk, fed line by line.
+    """One lane and one desk of each stage, fed line by line. No gateway answers, and none obeys.
 
     Parameters
     ----------
@@ -76,6 +89,8 @@ class Replay:
             0, 1, settings or IngestSettings(), Pricer(book.prices), watching=Watching(book.watches)
         )
         self._desk = Desk(0, self.states.get)
+        self._throttles = throttles_desk.Desk(ack_wait_s=float("inf"))
+        self._throttles.use(book)
         self._offset = 0
         self._drained_at = 0.0
         self._waiting: list[RawRecord] = []
@@ -119,21 +134,25 @@ class Replay:
         effects = Effects()
         for told in batch.in_time():
             record = told if isinstance(told, Tick) else told.rollup()
-            told_of = self.judge(record)
-            effects.alerts += told_of.alerts
-            effects.throttles += told_of.throttles
+            effects.alerts += self.judge(record)
+        for alert in effects.alerts:
+            self._throttles.take(alert)
+        if effects.alerts or self._throttles.due() <= self._drained_at:
+            said = self._throttles.turn(self._drained_at)
+            effects.throttles += said.commands
+            effects.alerts += said.alerts
         for alert in effects.alerts:
             tally.alerts[f"{alert.severity}/{alert.kind}/{alert.status}"] += 1
         for command in effects.throttles:
             tally.throttles[f"{command.action.action}/{command.mode}"] += 1
         return effects
 
-    def judge(self, record: Rollup | Tick) -> Effects:
+    def judge(self, record: Rollup | Tick) -> list[Alert]:
         """Apply what ingest has made of the lines: each record once, in order."""
         applied = self._desk.apply(record, self._offset, 0.0, self.book)
         self._offset += 1
         self.states.update(applied.changed)
-        return applied.effects
+        return applied.effects.alerts
 
     def summary(self) -> dict[str, Any]:
         """Totals as plain data, in a fixed order."""

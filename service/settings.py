@@ -22,8 +22,8 @@ from schemas.topics import Topic
 from service.errors import SettingsError
 from service.runtime.logs import hide
 
-Role = Literal["ingest", "detect", "notify", "budgets", "outcomes", "door", "decisions"]
-ROLES: Final[tuple[Role, ...]] = ("ingest", "detect", "notify", "budgets", "outcomes")
+Role = Literal["ingest", "detect", "notify", "budgets", "throttles", "outcomes", "door", "decisions"]
+ROLES: Final[tuple[Role, ...]] = ("ingest", "detect", "notify", "budgets", "throttles", "outcomes")
 """What every installation runs. The door and decisions are for those whose gateways have no Kafka."""
 
 _MIN_SECRET: Final = 32
@@ -394,6 +394,12 @@ class OutcomesSettings(Section):
     """With more at a time those go that were silent for longest. Some 300 bytes each."""
 
 
+class ThrottlesSettings(Section):
+    group_id: Name = "tidegate-throttles"
+    ack_wait_s: Seconds = 15.0
+    """An enforced command that no gateway has acknowledged for so long is told to people."""
+
+
 class HealthSettings(Section):
     host: str = "127.0.0.1"
     port: Port = 0
@@ -412,6 +418,7 @@ class HealthSettings(Section):
         """The port to bind for a role; 0 asks the kernel for a free one."""
         port: int = self.port or getattr(self, f"{role}_port")
         return max(port, 0)
+    throttles_port: Port = 9107
 
 
 class LogSettings(Section):
@@ -437,6 +444,7 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
+    throttles: ThrottlesSettings = ThrottlesSettings()
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,

@@ -13,7 +13,6 @@ from schemas.control import Launch, Tuning, TuningSettings
 from schemas.rollups import Rollup, Tick
 from service.detect.desk import Desk
 from service.detect.state import WorkflowState
-from service.detect.step import Effects
 from service.replay import Replay
 from service.rules.config import ConfigBook
 
@@ -83,7 +82,7 @@ class _SideBySide(Replay):
         super().__init__(books[0])
         self.beside = [_Beside(book) for book in books[1:]]
 
-    def judge(self, record: Rollup | Tick) -> Effects:
+    def judge(self, record: Rollup | Tick) -> list[Alert]:
         for beside in self.beside:
             beside.judge(record)
         return super().judge(record)

@@ -27,7 +27,7 @@ def ingest(context: typer.Context) -> None:
 
 
 def detect(context: typer.Context) -> None:
-    """Judge rollups: write alerts and throttle commands."""
+    """Judge rollups: write alerts."""
     _run(invocation(context), "detect")
 
 
@@ -39,6 +39,11 @@ def notify(context: typer.Context) -> None:
 def budgets(context: typer.Context) -> None:
     """Count spend into budgets: write snapshots for gateways, and alerts."""
     _run(invocation(context), "budgets")
+
+
+def throttles(context: typer.Context) -> None:
+    """Throttle: from alerts and rules to commands for gateways."""
+    _run(invocation(context), "throttles")
 
 
 def outcomes(context: typer.Context) -> None:
@@ -71,7 +76,7 @@ def up(
         bool, typer.Option("--create-topics", help="Create missing topics first, as `topics create` does.")
     ] = False,
 ) -> None:
-    """Run ingest, detect, notify, budgets and outcomes together, for a small installation or a first look.
+    """Run ingest, detect, notify, budgets, throttles and outcomes, for a small installation or a first look.
 
     The door and decisions join them if their settings let anybody in.
 

@@ -51,7 +51,6 @@ class Desk:
         self._lookup = lookup
         self._alarms: list[tuple[float, str]] = []
         self._set_for: dict[str, float] = {}
-        self._judged_by = ""
 
     def adopt(self, states: Iterable[WorkflowState], book: ConfigBook) -> None:
         """Take over workflows whose state was recovered: their alarms are set anew."""
@@ -71,15 +70,8 @@ class Desk:
             return self._rollup(record, offset, book)
         applied = Applied()
         watermark = self.watermarks.observe(record, timestamp)
-        if book.version != self._judged_by:
-            # A throttle switch must not wait for the next bucket of a workflow that may be silent.
-            self._judged_by = book.version
-            for workflow in list(self._set_for):
-                state = self._lookup(workflow)
-                if state is not None and state.throttles:
-                    self._set_alarm(state, book)
         now = self.watermarks.now
-        if watermark is None and not (self._alarms and self._alarms[0][0] <= 0.0):
+        if watermark is None:
             return applied
         for workflow in self._ringing(now):
             state = self._lookup(workflow)
@@ -90,7 +82,6 @@ class Desk:
                 continue
             effects = step(state, Moment(now), book)
             applied.effects.alerts += effects.alerts
-            applied.effects.throttles += effects.throttles
             applied.changed[workflow] = state
             self._set_alarm(state, book)
         return applied

@@ -6,7 +6,7 @@ import asyncio
 
 from schemas.dead_letters import DeadLetter
 from schemas.reasons import Refused
-from schemas.topics import ALERTS, DEAD_LETTERS, ROLLUPS, THROTTLE_COMMANDS
+from schemas.topics import ALERTS, DEAD_LETTERS, ROLLUPS
 from service.detect.step import Effects
 from service.kafka import KafkaError, Producer
 from service.runtime import metrics
@@ -15,10 +15,10 @@ from service.settings import KafkaSettings
 
 
 class Outbox:
-    """The producer of alerts, throttle commands and dead letters.
+    """The producer of alerts and dead letters.
 
-    Delivery is at least once: after a crash the same record is sent again under the same fingerprint, sequence
-    and command id, which notify and gateways know each other's by.
+    Delivery is at least once: after a crash the same record is sent again under the same fingerprint and sequence,
+    by which whoever reads it knows it.
     """
 
     def __init__(self, producer: Producer, kafka: KafkaSettings, clock: Clock) -> None:
@@ -33,11 +33,6 @@ class Outbox:
                 self._kafka.topic(ALERTS), key=alert.fingerprint.encode(), value=alert.to_json()
             )
             for alert in effects.alerts
-        ] + [
-            self._producer.send_and_wait(
-                self._kafka.topic(THROTTLE_COMMANDS), key=command.scope.key.encode(), value=command.to_json()
-            )
-            for command in effects.throttles
         ]
         try:
             await asyncio.gather(*sends)
@@ -78,5 +73,3 @@ class Outbox:
                 metrics.DETECT_FIRING.labels(alert.kind).inc()
             if alert.status == "resolved":
                 metrics.DETECT_FIRING.labels(alert.kind).dec()
-        for command in effects.throttles:
-            metrics.DETECT_THROTTLES.labels(command.action.action, command.mode).inc()

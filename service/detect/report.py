@@ -10,7 +10,7 @@ from typing import Final, cast
 from detectors.protocol import Contribution
 from schemas.alerts import Alert, DimensionEvidence, Driver, Evidence, Factor, TraceEvidence, Verdict
 from schemas.base import MAX_INT
-from schemas.rollups import Dimension, scope_name
+from schemas.rollups import BUCKET_SECONDS, Dimension, scope_name
 from service.detect.blame import suspects
 from service.detect.judge import customers_of, explain, recent_rate, usual_rate, window_since
 from service.detect.merge import shares_of
@@ -23,6 +23,7 @@ _DAY_S: Final = 86_400
 MAX_NANOS: Final = MAX_INT // 16
 """Half a billion dollars: beyond it an alert says this much, so that no sum of its numbers leaves 64 bits."""
 _TOP_PER_DIMENSION: Final = 2
+_OVER_USUAL: Final = 1.5
 
 
 def report(state: WorkflowState, incident: Incident, config_version: str) -> Alert:
@@ -85,6 +86,7 @@ def report(state: WorkflowState, incident: Incident, config_version: str) -> Ale
         fired_at=None if incident.fired is None else _at(incident.fired),
         updated_at=_at(now),
         resolved_at=None if incident.resolved is None else _at(incident.resolved),
+        last_seen_at=_at(min(_last_spent(state, incident, usual), now)),
         sequence=incident.sequence,
         summary=sentence(incident, account, evidence),
         cost_nanos=cost,
@@ -99,8 +101,32 @@ def report(state: WorkflowState, incident: Incident, config_version: str) -> Ale
         evidence=evidence,
         verdict=Verdict(detector=incident.detector, score=incident.score, threshold=incident.threshold),
         config_version=config_version,
-        throttle=incident.throttle,
+        usual_calls_per_s=_usual_calls(state, usual),
+        blames_traces=bool(incident.culprits),
     )
+
+
+def _last_spent(state: WorkflowState, incident: Incident, usual: float) -> float:
+    """When money was last spent as the incident spends it, as far back as is remembered; epoch seconds.
+
+    Not when a detector last spoke: on its longer scales what is over is still seen for a quarter of an hour, and
+    whoever throttles would take that for a throttle that does not help.
+    """
+    if incident.culprits:
+        calls = (state.traces[c].last for c in incident.culprits if c in state.traces)
+        return max(calls, default=incident.started)
+    for bucket in reversed(state.buckets):
+        if bucket.cost > _OVER_USUAL * usual * BUCKET_SECONDS:
+            return float(bucket.end)
+    return incident.started
+
+
+def _usual_calls(state: WorkflowState, usual: float) -> float | None:
+    """Calls per second that a spend per second comes to, at what this workflow's calls have cost on average."""
+    totals = state.totals
+    if usual <= 0 or totals.call_cost <= 0:
+        return None
+    return round(usual * totals.calls / totals.call_cost, 6)
 
 
 def incident_cost(state: WorkflowState, incident: Incident) -> int:

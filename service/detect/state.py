@@ -18,7 +18,6 @@ from service.errors import StateTooLarge
 from service.rules.config import WorkflowConfig
 from service.rules.launches import Running
 from service.rules.lifecycle import Heard, Incident
-from service.rules.throttle import ActiveThrottle
 
 VERSION: Final = 1
 WIDE: Final = 2
@@ -103,7 +102,6 @@ class WorkflowState(msgspec.Struct):
     older_shares: Shares = {}
     shares_since: float = 0.0
     incidents: dict[str, Incident] = {}
-    throttles: dict[str, ActiveThrottle] = {}
     detectors: dict[str, Detector] = {}
     over: dict[str, float] = {}
     shares_cost: int = 0
@@ -152,7 +150,8 @@ class _Stored(msgspec.Struct, array_like=True):
     older_shares: Shares
     shares_since: float
     incidents: dict[str, Incident]
-    throttles: dict[str, ActiveThrottle]
+    reserved: dict[str, Any]
+    """Its place in what earlier versions wrote."""
     detectors: dict[str, Any]
     over: dict[str, float] = {}
     shares_cost: int = 0
@@ -218,7 +217,7 @@ def supersedes(old: WorkflowState, new: WorkflowState) -> bool:
 def shed(state: WorkflowState, traces: int = _LESS[0][0], values: int = _LESS[0][1]) -> None:
     """Drop the least valuable evidence: cheap traces, small shares, names in buckets, what was seen lately.
 
-    Money, counts, incidents, throttles and what the detectors learnt stay as they are.
+    Money, counts, incidents and what the detectors learnt stay as they are.
     """
     culprits = {culprit for incident in state.incidents.values() for culprit in incident.culprits}
     drop(state.traces, state.left_out, traces, culprits)
@@ -256,7 +255,7 @@ def _encoded(state: WorkflowState) -> bytes:
         state.older_shares,
         state.shares_since,
         state.incidents,
-        state.throttles,
+        {},
         {_key(type(detector)): detector.dump() for detector in state.detectors.values()},
         state.over,
         state.shares_cost,
@@ -324,7 +323,6 @@ def decode(data: bytes) -> WorkflowState:
         older_shares=stored.older_shares,
         shares_since=stored.shares_since,
         incidents=stored.incidents,
-        throttles=stored.throttles,
         detectors=detectors,
         over=stored.over,
         shares_cost=stored.shares_cost,

@@ -9,7 +9,6 @@ from typing import Final
 from detectors.registry import OF_GATEWAYS
 from schemas.alerts import Alert
 from schemas.rollups import BUCKET_SECONDS, Rollup
-from schemas.throttles import ThrottleCommand
 from service.detect.announced import GROUPS as ANNOUNCED
 from service.detect.announced import announced_signals, follow, frozen
 from service.detect.bucket import Bucket
@@ -34,7 +33,6 @@ from service.rules.lifecycle import (
     is_known,
     is_worse,
 )
-from service.rules.throttle import activate, release, throttle
 
 _FAMILIES: Final[tuple[Family, ...]] = ("cost", "volume", "launch", "cap", "data_quality")
 NEVER: Final = float("inf")
@@ -52,10 +50,9 @@ class Effects:
     """Records to send. They are sent before the state is kept, so that a crash repeats rather than forgets."""
 
     alerts: list[Alert] = field(default_factory=list)
-    throttles: list[ThrottleCommand] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.alerts or self.throttles)
+        return bool(self.alerts)
 
 
 def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Effects:
@@ -118,20 +115,12 @@ def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Eff
         if (silent := silence_signal(state, config)) is not None:
             found.append(silent)
         _move(state, found, 0, config, book, effects)
-        _expire(state)
-    if state.throttles and not book.throttles_on:
-        effects.throttles += release(
-            state.throttles.values(), state.now, "throttles are switched off", book.version
-        )
-        state.throttles = {}
     return effects
 
 
 def due(state: WorkflowState, book: ConfigBook) -> float:
     """Watermark at which this workflow next needs a `Moment`, epoch seconds; `NEVER` when nothing waits."""
     config = book.workflow(state.workflow, state.team)
-    if state.throttles and not book.throttles_on:
-        return 0.0
     times = [incident.due(config) for incident in state.incidents.values()]
     if state.launch is not None:
         times.append(state.launch.ends)
@@ -139,9 +128,6 @@ def due(state: WorkflowState, book: ConfigBook) -> float:
         times.append(float(first))
     if (alarm := silence_due(state, config)) is not None:
         times.append(alarm)
-    if state.throttles:
-        firing = {i.fingerprint for i in state.incidents.values() if i.status == "firing"}
-        times += [t.renew if t.fingerprint in firing else t.expires for t in state.throttles.values()]
     if not times and state.traces:  # with anything else to wait for, idle traces are seen then
         times.append(min(t.last for t in state.traces.values()) + TRACE_IDLE_S)
     return min(times, default=NEVER)
@@ -216,9 +202,10 @@ def _move(
             state.heard.pop(incident.group, None)  # it was mended: when it breaks again, that is news
         if transition is not None:
             _tell(state, family, transition, book, effects)
-        elif incident.status == "firing" and (len(incident.culprits) > culprits or _lapsing(state, incident)):
-            # Neither a new culprit nor a throttle that ends waits until the alert is due again.
-            _throttle(state, incident, report(state, incident, book.version), book, effects)
+        elif incident.status == "firing" and len(incident.culprits) > culprits:
+            # Whoever stops them must not wait for a new culprit until the alert is due again.
+            incident.last_sent, incident.sequence = now, incident.sequence + 1
+            _tell(state, family, "repeated", book, effects)
 
 
 def _end_announced(state: WorkflowState, book: ConfigBook, effects: Effects) -> None:
@@ -259,45 +246,9 @@ def _tell(
             state.heard.pop(incident.group, None)  # the next launch, or a new cap, is news
         # What it did is not what a trace of this workflow usually does.
         state.ended = [t for t in state.ended if t.trace_id not in incident.culprits]
-        # An enforced throttle runs to its end: what it stops is silent because of it, and would start again.
-        mine = [
-            t
-            for t in state.throttles.values()
-            if t.fingerprint == incident.fingerprint and t.mode == "dry_run"
-        ]
-        effects.throttles += release(mine, state.now, f"{incident.kind} is over", book.version)
-        state.throttles = {k: t for k, t in state.throttles.items() if t not in mine}
-    else:
-        _throttle(state, incident, alert, book, effects)
-        alert = alert.model_copy(update={"throttle": incident.throttle})
     effects.alerts.append(alert)
-
-
-def _lapsing(state: WorkflowState, incident: Incident) -> bool:
-    return any(
-        t.renew <= state.now and t.fingerprint == incident.fingerprint for t in state.throttles.values()
-    )
-
-
-def _throttle(
-    state: WorkflowState, incident: Incident, alert: Alert, book: ConfigBook, effects: Effects
-) -> None:
-    if not book.throttles_on:
-        return
-    blamed = bool(incident.culprits)
-    for command in throttle(book.rules, alert, state.throttles, state.now, traces_to_blame=blamed):
-        state.throttles[command.scope.key] = activate(command)
-        incident.throttle = command.command_id
-        effects.throttles.append(command)
-    for present in state.throttles.values():
-        if present.fingerprint == incident.fingerprint and present.renew <= state.now:
-            present.renew = present.expires  # nothing asks for it any more: it ends by itself
 
 
 def _cost_since(state: WorkflowState, started: float, at_least: int) -> int:
     first = int(started) // BUCKET_SECONDS * BUCKET_SECONDS
     return max(at_least, sum(b.cost for b in state.buckets if b.start >= first))
-
-
-def _expire(state: WorkflowState) -> None:
-    state.throttles = {k: t for k, t in state.throttles.items() if t.expires > state.now}

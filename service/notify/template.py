@@ -153,11 +153,6 @@ def _calls(count: int) -> str:
     return f"{count:,} call{'' if count == 1 else 's'}"
 
 
-def measures(alert: Alert) -> str:
-    """What Tidegate itself did about it."""
-    return f"throttle command {clean(alert.throttle)}" if alert.throttle else "no throttle"
-
-
 def provenance(alert: Alert) -> str:
     """Everything that is needed to check the decision."""
     verdict = alert.verdict

@@ -159,7 +159,8 @@ class Incident(msgspec.Struct, array_like=True):
     resolved: float | None = None
     last_sent: float = 0.0
     sequence: int = 0
-    throttle: str | None = None
+    reserved: str | None = None
+    """Its place in what earlier versions wrote."""
     cost_before: int = 0
     """The workflow's total spend when the incident began: what it spent since is an exact difference."""
     drivers: list[tuple[str, int, float, float]] = []

@@ -3,14 +3,14 @@
 How it is meant to be called, by whoever knows the incidents:
 
 1. `terms = Terms.of(book)` when the configuration changes; `trouble_of(alert, terms)` for each alert that fires.
-2. `moves = advance(state, troubles, now, terms, traffic)` whenever an incident begins, goes on or ends, and when
-   `due(state, terms, troubles)` is reached. `troubles` are *all* incidents that go on now and that a rule matches,
-   the dearest first: what is not among them is over. A budget that is used up is an incident too, with a
+2. `moves = advance(state, troubles, now, terms, traffic)` whenever an incident begins, is seen again or ends, and
+   when `due(state, terms, troubles)` is reached. `troubles` are *all* incidents that are not over and that a rule
+   matches, the dearest first: what is not among them is over. A budget that is used up is an incident too, with a
    fingerprint per window.
 3. Send `moves.commands`, tell people `moves.told`, then keep `dump(state)`. Commands may be sent again after a
    crash: the same state, troubles and time give the same commands with the same ids and sequences.
 
-`now` is event time; it never goes back.
+`now` never goes back. It is the time of gateways: commands are issued and expire in it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ from typing import Final
 
 import msgspec
 
-from schemas.control import Guard, Rule, RuleRelease
+from schemas.control import Approval, Guard, Rule, RuleRelease
 from schemas.throttles import Scope
 from service.rules.ladder import Climb, Why, action, command, forgotten_at, ladder, spared, step
 from service.rules.ladder import due as due_of
 from service.rules.trouble import Moves, Target, Terms, Told, ToldKind, Traffic, Trouble
 
 VERSION: Final = 1
+SETTLE_S: Final = 15.0
+"""What is seen so soon after a command says nothing of it: it had to travel, and calls were under way."""
 MOST: Final = 2_000
 """Scopes remembered at once, throttled or not: what comes beyond that has to wait until others are over."""
 NEVER: Final = float("inf")
@@ -85,7 +87,7 @@ def advance(
             dry.spared += spared(dry, terms.rules[dry.rule], seen.calls, seen.spent, seconds)
     wanted = _wanted(state, troubles, terms)
     for key, climb in list(state.climbs.items()):  # first: what ends makes room
-        _move(state, climb, terms, moves, trouble=key in wanted)
+        _move(state, climb, terms, moves, trouble=_goes_on(climb, wanted.get(key)))
     taken = Counter(place for climb in state.climbs.values() if climb.active for place in _places(climb))
     for key, (target, trouble) in wanted.items():
         _want(state, key, target, trouble, terms, moves, taken)
@@ -100,7 +102,9 @@ def due(state: Throttling, terms: Terms, troubles: Sequence[Trouble] = ()) -> fl
     wanted = _wanted(state, troubles, terms)
     return min(
         (
-            due_of(climb, terms.rules[climb.rule], key in wanted) if climb.rule in terms.rules else state.now
+            due_of(climb, terms.rules[climb.rule], _goes_on(climb, wanted.get(key)))
+            if climb.rule in terms.rules
+            else state.now
             for key, climb in state.climbs.items()
         ),
         default=NEVER,
@@ -123,7 +127,7 @@ def _wanted(
                 c is not None and c.active and c.fingerprint == trouble.fingerprint for c in held
             ):
                 widest = max(widest, number)
-            if number == widest and held and all(_did_not_help(c, rule, state.now) for c in held):
+            if number == widest and held and all(_did_not_help(c, rule, trouble, state.now) for c in held):
                 widest = number + 1
         for level in trouble.levels[: widest + 1]:
             for target in level:
@@ -131,7 +135,15 @@ def _wanted(
     return found
 
 
-def _did_not_help(climb: Climb | None, rule: Rule, now: float) -> bool:
+def _goes_on(climb: Climb, wanted: tuple[Target, Trouble] | None) -> bool:
+    """Whether the incident goes on under what was last done to the scope, and is not only not over yet."""
+    if wanted is None:
+        return False
+    untouched = climb.phase in ("waiting", "barred")
+    return untouched or wanted[1].seen > climb.moved + SETTLE_S
+
+
+def _did_not_help(climb: Climb | None, rule: Rule, trouble: Trouble, now: float) -> bool:
     # A dry run helps nobody: that the incident goes on says nothing of what the throttle would have done.
     way = ladder(rule)
     return (
@@ -141,6 +153,7 @@ def _did_not_help(climb: Climb | None, rule: Rule, now: float) -> bool:
         and climb.phase == "held"
         and climb.rung >= len(way.rungs)
         and now - climb.moved >= way.widen_s
+        and trouble.seen > climb.moved + SETTLE_S
     )
 
 
@@ -151,6 +164,11 @@ def _move(state: Throttling, climb: Climb, terms: Terms, moves: Moves, *, troubl
         why = "its rule is gone" if rule is None else "it is protected now"
         _end(state, climb, terms, moves, why)
         del state.climbs[climb.scope.key]
+        return
+    answer = _answer(climb, terms, state.now)
+    if climb.active and answer is not None and answer.decision == "no":
+        _end(state, climb, terms, moves, f"released by {answer.author}")
+        climb.phase, climb.why, climb.moved = "barred", "refused", state.now
         return
     if not climb.active:
         if trouble:
@@ -189,6 +207,8 @@ def _want(
     climb.usual_rps = target.usual_rps if target.usual_rps is not None else climb.usual_rps
     if climb.active or climb.phase == "rested":
         return
+    if climb.phase == "released" and not _goes_on(climb, (target, trouble)):
+        return
     if climb.fingerprint != trouble.fingerprint:
         climb.fingerprint, climb.why = trouble.fingerprint, ""
         climb.phase = climb.phase if climb.phase == "released" else "barred"
@@ -210,9 +230,7 @@ def _admit(
     way, (of_all, of_rule) = ladder(rule), _places(climb)
     if _is_protected(climb.scope, terms.guard):
         return _bar(climb, rule, "protected", now, moves)
-    answer = terms.approvals.get(climb.proposal) if way.approval else None
-    if answer is not None and answer.expires_at is not None and answer.expires_at.timestamp() <= now:
-        answer = None
+    answer = _answer(climb, terms, now)
     if answer is not None and answer.decision == "no":
         return _bar(climb, rule, "refused", now, moves)
     asked = climb.phase == "waiting" or climb.why == "lapsed"
@@ -230,6 +248,13 @@ def _admit(
     climb.since = climb.moved = climb.seen = now
     _tell(climb, rule, "started", now, moves)
     return True
+
+
+def _answer(climb: Climb, terms: Terms, now: float) -> Approval | None:
+    """What a person has said, as long as that holds. A no also ends what nobody had to be asked about."""
+    answer = terms.approvals.get(climb.proposal)
+    over = answer is not None and answer.expires_at is not None and answer.expires_at.timestamp() <= now
+    return None if over else answer
 
 
 def _ask(climb: Climb, rule: Rule, now: float, moves: Moves) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -38,12 +38,15 @@ class Trouble:
     levels : tuple of tuple of Target
         What could be throttled, the narrowest first: the traces, else the customer, else the workflow. A wider
         level is taken only when the narrower one did not help for the ladder's `widen_s`.
+    seen : float
+        When the behaviour was last seen, epoch seconds; infinite where it simply lasts, as a used up budget does.
     """
 
     fingerprint: str
     rule: str
     reason: str
     levels: tuple[tuple[Target, ...], ...]
+    seen: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,32 +87,25 @@ class Terms:
         )
 
 
-def trouble_of(
-    alert: Alert,
-    terms: Terms,
-    *,
-    traces_to_blame: bool = False,
-    usual_rps: Callable[[Scope], float | None] = lambda scope: None,
-) -> Trouble | None:
-    """A firing alert as throttling sees it; None where no rule is for it, or nothing can be named to throttle.
-
-    Parameters
-    ----------
-    traces_to_blame : bool
-        It was traces, even if the evidence names none any more: nothing wider is throttled for them.
-    usual_rps : callable
-        Calls per second that a scope usually makes, where that is known: what a release goes back to.
-    """
+def trouble_of(alert: Alert, terms: Terms) -> Trouble | None:
+    """A firing alert as throttling sees it; None where no rule is for it, or nothing can be named to throttle."""
     rule = rule_for(alert, list(terms.rules.values()))
-    found = levels(rule, alert, traces_to_blame=traces_to_blame) if rule is not None else []
+    found = levels(rule, alert) if rule is not None else []
     if rule is None or not found:
         return None
     return Trouble(
         alert.fingerprint,
         rule.name,
         f"{alert.kind} in {alert.workflow}: {format_usd(alert.excess_nanos)} over the usual",
-        tuple(tuple(Target(scope, usual_rps(scope)) for scope in level) for level in found),
+        tuple(tuple(Target(scope, _usual_rps(scope, alert)) for scope in level) for level in found),
+        float("inf") if alert.last_seen_at is None else alert.last_seen_at.timestamp(),
     )
+
+
+def _usual_rps(scope: Scope, alert: Alert) -> float | None:
+    """What the alert tells is of all that it is about; of a trace or customer within it nothing is known."""
+    whole = scope.value == alert.workflow if alert.scope is None else scope.value == alert.scope.value
+    return alert.usual_calls_per_s if whole else None
 
 
 ToldKind = Literal["proposed", "withdrawn", "started", "barred", "ended"] | Change

@@ -129,9 +129,6 @@ DETECT_ALERTS: Final = Counter(
     "tidegate_detect_alerts_total", "Alert records sent", ["kind", "severity", "status"]
 )
 DETECT_FIRING: Final = Gauge("tidegate_detect_firing_alerts", "Incidents firing now", ["kind"])
-DETECT_THROTTLES: Final = Counter(
-    "tidegate_detect_throttles_total", "Throttle commands sent", ["action", "mode"]
-)
 DETECT_SEND_ERRORS: Final = Counter(
     "tidegate_detect_send_errors_total", "Sends that failed; each stops the process so that it is done again"
 )
@@ -202,6 +199,31 @@ BUDGETS_WATERMARK_AGE: Final = Gauge(
 # --- outcomes ---------------------------------------------------------------------------------------------
 
 OUTCOMES_READ: Final = Counter("tidegate_outcomes_read_total", "Outcomes read and committed", ["result"])
+# --- throttles --------------------------------------------------------------------------------------------
+
+THROTTLES_COMMANDS: Final = Counter(
+    "tidegate_throttles_commands_total", "Throttle commands sent", ["action", "mode"]
+)
+THROTTLES_CHANGES: Final = Counter(
+    "tidegate_throttles_changes_total", "What became of scopes that a rule would throttle", ["change", "mode"]
+)
+THROTTLES_BARRED: Final = Counter(
+    "tidegate_throttles_barred_total", "Scopes that were not throttled though a rule wants it", ["why"]
+)
+"""why: protected, limit, refused, lapsed."""
+THROTTLES_ACTIVE: Final = Gauge("tidegate_throttles_active", "Scopes with a command in force", ["mode"])
+THROTTLES_INCIDENTS: Final = Gauge("tidegate_throttles_incidents", "Incidents that are not over")
+THROTTLES_ALERTS: Final = Counter(
+    "tidegate_throttles_alerts_total", "Alert records about throttles themselves", ["detector", "status"]
+)
+THROTTLES_REFUSED: Final = Counter(
+    "tidegate_throttles_refused_total", "Records that could not be read, and were passed over", ["reason"]
+)
+THROTTLES_TRANSACTIONS: Final = Counter(
+    "tidegate_throttles_transactions_total", "Transactions, by how they ended", ["result"]
+)
+"""result: committed, aborted, fenced."""
+
 """result: counted, duplicate."""
 OUTCOMES_REFUSED: Final = Counter(
     "tidegate_outcomes_refused_total",

@@ -96,7 +96,6 @@ def _details(alert: Alert) -> dict[str, Any]:
         "Why": template.drivers(alert),
         "Traces": template.traces(alert),
         "Where": template.top(alert),
-        "Done about it": template.measures(alert),
         "Judged by": template.provenance(alert),
     }
 

@@ -60,7 +60,6 @@ def _fields(alert: Alert) -> dict[str, Any]:
     pairs = [*template.dollars(alert), ("Since", template.since(alert))]
     if alert.team is not None:
         pairs.append(("Team", clean(alert.team)))
-    pairs.append(("Done about it", template.measures(alert)))
     texts = [f"*{label}*\n{fit(value, MAX_FIELD, escape)}" for label, value in pairs]
     return {"type": "section", "fields": [_mrkdwn(text) for text in texts]}
 

@@ -22,6 +22,7 @@ from service.ingest.price import Pricer
 from service.ingest.record import RawRecord
 from service.rules.config import ConfigBook, control_key
 from service.settings import IngestSettings
+from service.throttles import desk as throttles_desk
 
 LIVE = 1_790_000_000.0
 PAST_S = 8 * 3_600.0
@@ -51,6 +52,8 @@ class Story:
         self._book = ConfigBook.empty()
         for offset, record in enumerate(control_records()):
             self._book = self._book.apply(control_key(record), record.to_json(), offset)
+        self._throttles = throttles_desk.Desk()
+        self._throttles.use(self._book)
 
     def inject(self, injection: Injection) -> None:
         self._scripted[injection.name] = injection
@@ -82,9 +85,11 @@ class Story:
             self._rollups += 1
             self.states.update(applied.changed)
             self.alerts += [(self._now, alert) for alert in applied.effects.alerts]
-            for command in applied.effects.throttles:
-                self._gateway.obey(command, self._now)
-                self.commands.append((self._now, command))
+            for alert in applied.effects.alerts:
+                self._throttles.take(alert)
+        for command in self._throttles.turn(self._now).commands:
+            self._gateway.obey(command, self._now)
+            self.commands.append((self._now, command))
 
 
 @pytest.mark.parametrize("seed", [7, 11])

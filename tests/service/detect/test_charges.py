@@ -14,7 +14,7 @@ from schemas.rollups import Rollup
 from service.detect.report import report
 from service.detect.state import WorkflowState, decode, encode
 from service.detect.step import Effects, Moment, step
-from service.rules.throttle import throttle
+from service.rules.throttle import levels
 from tests.service.detect.builders import BOOK, BUCKET, T0, Doing, Traffic, charged, played, rollup
 from tests.service.detect.test_report import incident
 
@@ -131,7 +131,7 @@ def test_an_alert_counts_calls_and_its_projection_the_whole_day() -> None:
 
 def stop(alert: Alert) -> list[str]:
     rule = Rule(name="stop", action=RuleBlock(message="stopped"), mode="enforce")
-    return [c.scope.key for c in throttle([rule], alert, {}, alert.updated_at.timestamp())]
+    return [scope.key for scope in next(iter(levels(rule, alert)), [])]
 
 
 @pytest.mark.parametrize("payer", ["zeta", "acme", None])

@@ -87,7 +87,6 @@ def minutes(start: int, count: float, faulty: int = CALLS, **more: Any) -> list[
 def told(state: WorkflowState, records: list[Record], book: ConfigBook = BOOK) -> list[Alert]:
     found = []
     for _, effects in played(state, records, book):
-        assert effects.throttles == []
         for alert in effects.alerts:
             assert read(Alert, alert.to_json()) == alert
             found.append(alert)
@@ -112,7 +111,7 @@ def test_calls_without_a_price_are_told_once_and_over_when_they_have_one() -> No
     assert (first.updated_at.timestamp() - AT) < 30, "twenty calls are enough"
     assert first.verdict.detector == "data_quality.unpriced"
     assert (first.verdict.score, first.verdict.threshold) == (1.0, 0.2)
-    assert (first.excess_nanos, first.drivers, first.throttle) == (0, [], None)
+    assert (first.excess_nanos, first.drivers) == (0, [])
     assert not any(a.pages for a in found)
     assert last.resolved_at is not None
     assert 290.0 <= last.resolved_at.timestamp() - (AT + 720) <= 320.0
@@ -359,7 +358,6 @@ def test_no_rule_stops_traffic_for_what_is_not_known_of_it() -> None:
     for each in (book, ENFORCE):
         state = chat()
         assert told(state, minutes(AT, 8), each)
-        assert state.throttles == {}
 
 
 def test_a_doubt_does_not_keep_detectors_from_learning_nor_hide_a_loop() -> None:
@@ -415,7 +413,6 @@ def test_a_receiver_can_say_it() -> None:
     (first, *_) = told(chat(), minutes(AT, 8))
     assert template.headline(first) == "WARNING: data quality in chat"
     assert template.sentence(first) == first.summary
-    assert template.measures(first) == "no throttle"
     assert template.provenance(first).startswith("data_quality.unpriced 1 over 0.2 · config defaults")
 
 
@@ -441,7 +438,7 @@ def eventful(seed: int) -> list[Record]:
 
 
 def lines(effects: Effects) -> list[bytes]:
-    return [record.to_json() for record in (*effects.alerts, *effects.throttles)]
+    return [record.to_json() for record in effects.alerts]
 
 
 @settings(deadline=None, max_examples=max(10, settings().max_examples // 6))

@@ -18,7 +18,7 @@ from service.detect.scoped import SPREAD
 from service.detect.state import WorkflowState, decode, encode
 from service.detect.step import Moment, step
 from service.rules.config import ConfigBook, control_key
-from service.rules.throttle import throttle
+from service.rules.throttle import levels, rule_for
 from tests.service.detect.builders import BOOK, BUCKET, T0, Doing, at, rollup, tick
 
 WORKFLOWS = 30
@@ -210,8 +210,8 @@ def alert_of(scope: Watched | None) -> Alert:
 @pytest.mark.parametrize("scope", ["narrowest", "workflow", "trace", "customer"])
 def test_no_rule_stops_a_team_but_one_for_teams(scope: str) -> None:
     rule = Rule.model_validate({"name": "r", "scope": scope, "action": {"action": "slow", "max_rps": 1.0}})
-    assert throttle([rule], alert_of(Watched(kind="team", value="payments")), {}, T0) == []
-    assert throttle([], alert_of(Watched(kind="team", value="payments")), {}, T0) == []
+    assert rule_for(alert_of(Watched(kind="team", value="payments")), [rule]) is None
+    assert rule_for(alert_of(Watched(kind="team", value="payments")), []) is None
 
 
 def test_a_rule_for_teams_stops_the_team() -> None:
@@ -219,10 +219,10 @@ def test_a_rule_for_teams_stops_the_team() -> None:
         Rule(name="traces", scope="trace", action=RuleSlow(max_rps=1.0)),
         Rule(name="teams", scope="team", match=Match(), action=RuleSlow(max_rps=1.0)),
     ]
-    (command,) = throttle(rules, alert_of(Watched(kind="team", value="payments")), {}, T0)
-    assert command.scope == Scope(kind="team", value="payments")
-    (command,) = throttle(rules, alert_of(None), {}, T0)
-    assert command.scope.kind == "trace"
+    of_team = alert_of(Watched(kind="team", value="payments"))
+    assert rule_for(of_team, rules) == rules[1]
+    assert levels(rules[1], of_team) == [[Scope(kind="team", value="payments")]]
+    assert rule_for(alert_of(None), rules) == rules[0]
 
 
 def test_a_tuning_for_everything_or_for_the_team_holds_for_a_team_and_no_pattern_does() -> None:

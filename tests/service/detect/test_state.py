@@ -31,7 +31,7 @@ SOFT, HARD = 16_384, 65_536
 
 
 def lived(buckets: int = 40, *, loop: int = 12, **traffic: Any) -> WorkflowState:
-    """A state with all there is in one: incidents, throttles, ended traces, late buckets, shares."""
+    """A state with all there is in one: incidents, ended traces, late buckets, shares."""
     state = WorkflowState.fresh("support-agent")
     flow = Traffic(**traffic)
     for record in flow.records(T0, buckets):
@@ -46,7 +46,6 @@ def lived(buckets: int = 40, *, loop: int = 12, **traffic: Any) -> WorkflowState
 def test_everything_survives_encoding() -> None:
     state = lived()
     assert state.incidents
-    assert state.throttles
     assert state.traces
     again = decode(encode(state))
     assert encode(again) == encode(state)
@@ -315,7 +314,6 @@ def test_shedding_keeps_the_dearest_the_culprits_and_all_money() -> None:
     assert (state.day, state.day_cost) == (before.day, before.day_cost)
     assert state.applied == before.applied
     assert state.incidents == before.incidents
-    assert state.throttles == before.throttles
     assert [b.cost for b in state.buckets] == [b.cost for b in before.buckets]
     assert culprits <= set(state.traces)
     assert {t.trace_id for t in dearest} <= set(state.traces)

@@ -26,9 +26,7 @@ def tuned(**fields: Any) -> ConfigBook:
 
 
 def written(told: list[tuple[float, Effects]]) -> bytes:
-    return b"\n".join(
-        record.to_json() for _, effects in told for record in (*effects.alerts, *effects.throttles)
-    )
+    return b"\n".join(record.to_json() for _, effects in told for record in effects.alerts)
 
 
 def eventful(seed: int, buckets: int = 120) -> list[Record]:
@@ -110,7 +108,7 @@ def test_nothing_waits_that_a_moment_could_do(seed: int) -> None:
         step(state, Moment(at), BOOK)
         assert due(state, BOOK) > at
     assert due(state, BOOK) == NEVER
-    assert (state.incidents, state.throttles, state.traces) == ({}, {}, {})
+    assert (state.incidents, state.traces) == ({}, {})
 
 
 def test_a_new_state_waits_for_nothing() -> None:

@@ -79,7 +79,6 @@ def test_a_gateway_that_stops_is_a_ticket_within_the_hour(regular: bytes) -> Non
     assert first.fired_at is not None
     assert STOPS - 120 <= first.started_at.timestamp() <= STOPS + 60
     assert 300 <= first.fired_at.timestamp() - first.started_at.timestamp() <= 1_800
-    assert first.throttle is None
     assert not first.pages
 
 

@@ -119,7 +119,6 @@ alerts: st.SearchStrategy[Alert] = st.builds(
     ),
     verdict=st.builds(Verdict, detector=labels, score=floats, threshold=floats),
     config_version=labels,
-    throttle=st.none() | labels,
 )
 
 
@@ -151,7 +150,6 @@ def largest(text: str = "&") -> Alert:
         team=label,
         summary=longest,
         config_version=label,
-        throttle=label,
         verdict=Verdict(detector=label, score=1e300, threshold=1e300),
         drivers=[driver] * 10,
         evidence=Evidence(traces=[trace] * 10, top=[slice_] * 20),

@@ -24,7 +24,7 @@ KEY = "0123456789abcdef0123456789abcdef"
 LINK = Link("https://tide.example/incidents/{fingerprint}")
 
 CASES: dict[str, Alert] = {
-    "page-for-a-retry-loop": alert(throttle="9f2c64b1d0aa4e17-1"),
+    "page-for-a-retry-loop": alert(),
     "ticket-with-hostile-names": alert(
         severity="warning",
         workflow="<!channel> & *friends*",
@@ -39,7 +39,7 @@ CASES: dict[str, Alert] = {
         drivers=[],
         evidence=alert().evidence.model_copy(update={"traces": [], "top": []}),
     ),
-    "incident-is-over": resolved(throttle="9f2c64b1d0aa4e17-1"),
+    "incident-is-over": resolved(),
     "every-field-at-its-bound": largest(),
 }
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from service.rules.config import ConfigBook
-from service.rules.throttle import DEFAULT_RULE, throttle
+from service.rules.throttle import DEFAULT_RULE
 from service.rules.throttling import Throttling, advance
 from service.rules.trouble import Terms, trouble_of
-from tests.service.rules.test_throttle import T, alert, rule
+from tests.service.rules.test_throttle import START, T, alert, rule
 
 TERMS = Terms({"r": rule(scope="narrowest", mode="enforce")})
 TOP = [("customer", "acme", 0.9), ("api_key", "k1", 0.5)]
@@ -28,18 +28,8 @@ def test_the_narrowest_level_comes_first_and_those_that_nothing_names_are_left_o
 
 
 def test_traces_to_blame_are_all_there_is() -> None:
-    assert keys(trouble_of(alert(traces=1, top=TOP), TERMS, traces_to_blame=True)) == [["trace:t0@support"]]
-    assert trouble_of(alert(top=TOP), TERMS, traces_to_blame=True) is None, "they have ended"
-
-
-def test_the_first_level_is_what_a_throttle_without_a_ladder_takes() -> None:
-    for traces, top in ((2, TOP), (0, TOP), (0, [])):
-        one = alert(traces=traces, top=top)
-        commands = throttle(list(TERMS.rules.values()), one, {}, T)
-        found = trouble_of(one, TERMS)
-        assert found is not None
-        assert [command.scope for command in commands] == [target.scope for target in found.levels[0]]
-        assert {command.reason for command in commands} == {found.reason}
+    assert keys(trouble_of(alert(traces=1, top=TOP, blames_traces=True), TERMS)) == [["trace:t0@support"]]
+    assert trouble_of(alert(top=TOP, blames_traces=True), TERMS) is None, "they have ended"
 
 
 def test_notices_and_doubts_about_prices_throttle_nothing() -> None:
@@ -56,7 +46,16 @@ def test_without_rules_the_default_one_holds_and_does_nothing_but_say() -> None:
     assert (command.mode, command.action.action, command.scope.kind) == ("dry_run", "block", "trace")
 
 
-def test_the_usual_rate_is_asked_for_each_scope() -> None:
-    found = trouble_of(alert(), TERMS, usual_rps=lambda scope: 4.0 if scope.kind == "workflow" else None)
+def test_what_usually_comes_is_known_of_the_whole_and_of_nothing_within() -> None:
+    found = trouble_of(alert(traces=1, usual_calls_per_s=4.0), TERMS)
     assert found is not None
-    assert found.levels[0][0].usual_rps == 4.0
+    assert [[target.usual_rps for target in level] for level in found.levels] == [[None], [4.0]]
+
+
+def test_what_was_last_seen_is_told_and_a_budget_simply_lasts() -> None:
+    found = trouble_of(alert(last_seen_at=START), TERMS)
+    assert found is not None
+    assert found.seen == T
+    lasting = trouble_of(alert(), TERMS)
+    assert lasting is not None
+    assert lasting.seen == float("inf")
