@@ -10,7 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError, KafkaTimeoutError
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    KafkaTimeoutError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
 from schemas.topics import Topic
 
@@ -23,6 +29,7 @@ __all__ = [
     "abandon",
     "at_most",
     "consumer",
+    "has_topic",
     "not_ours",
     "producer",
 ]
@@ -39,6 +46,7 @@ class Producer(Protocol):
     async def send(
         self, topic: str, value: bytes, *, key: bytes, headers: list[tuple[str, bytes]]
     ) -> asyncio.Future[Any]: ...
+    async def partitions_for(self, topic: str) -> set[int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +112,22 @@ def producer(connection: Connection, client_id: str) -> AIOKafkaProducer:
         request_timeout_ms=30_000,
         **connection.options(),
     )
+
+
+async def has_topic(sender: Producer, topic: str, within_s: float) -> bool:
+    """Whether the broker has a topic that may be written to. False as well if it has not said so in time: aiokafka
+    asks for 30 s before it believes that there is none, and a send waits as long."""
+    try:
+        async with asyncio.timeout(within_s):
+            await sender.partitions_for(topic)
+    except (
+        TimeoutError,
+        InvalidTopicError,
+        TopicAuthorizationFailedError,
+        UnknownTopicOrPartitionError,
+    ):
+        return False
+    return True
 
 
 async def abandon(sender: Producer) -> None:

@@ -6,15 +6,19 @@ import asyncio
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol
 
-from gateway.broker import KafkaError, KafkaTimeoutError, Producer, abandon, not_ours
+from gateway.aside import Aside
+from gateway.broker import KafkaError, KafkaTimeoutError, Producer, abandon, has_topic, not_ours
 from gateway.letter import FORMAT_HEADER, unseal
 from gateway.overflow import Overflow
 from gateway.spool import Entry, Position
 
 _IN_FLIGHT_BYTES: Final = 1_048_576
 _PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+_ASK_S: Final = 2.0
+"""How long everything waits to learn whether a topic is there: once, and every minute while it is not."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,6 +46,7 @@ class _Sent(NamedTuple):
     after: Position
     size: int
     future: asyncio.Future[Any]
+    aside: bool = False
 
 
 class Delivery:
@@ -50,6 +55,8 @@ class Delivery:
     A record that fails for good ends its producer: what came after it may have been delivered, so everything from
     the first record on that is not acknowledged is sent again by a new one. That can double records, with their
     event ids; a broker that was away for however long cannot.
+
+    Only cost events wait for their topic. What is for another one that the broker does not have is set aside.
     """
 
     def __init__(
@@ -58,13 +65,17 @@ class Delivery:
         overflow: Overflow,
         make_producer: Callable[[], Producer],
         counts: Counter[str],
+        events: bytes,
     ) -> None:
-        """`stores`: read one after the other; the last is appended to. `overflow`: when that takes nothing."""
+        """`stores`: read one after the other; the last is appended to. `overflow`: when that takes nothing.
+        `events`: the topic of cost events, on the broker."""
         self._stores: list[Store] = [*stores, overflow]
         self._disk = stores[-1] if stores else None
         self._overflow = overflow
         self._make_producer = make_producer
         self._counts = counts
+        self._events = events
+        self._aside = Aside(asyncio.get_running_loop().time)
         self._moved = asyncio.Event()
         self._finishing = False
         self._sent: deque[_Sent] = deque()
@@ -74,12 +85,12 @@ class Delivery:
     @property
     def empty(self) -> bool:
         """Whether the broker has everything."""
-        return all(store.empty for store in self._stores)
+        return self._aside.empty and all(store.empty for store in self._stores)
 
     @property
     def size_bytes(self) -> int:
         """Disk and memory that is taken."""
-        return sum(store.size_bytes for store in self._stores)
+        return self._aside.size_bytes + sum(store.size_bytes for store in self._stores)
 
     def keep(self, payloads: list[bytes]) -> None:
         """Put records to what waits. On disk, unless older ones wait in memory because the disk took nothing."""
@@ -125,6 +136,8 @@ class Delivery:
 
     def close(self) -> None:
         """Let go of the stores. Raises OSError."""
+        if waiting := self._aside.give_back():
+            self.keep(waiting)  # for the next start
         for store in self._stores:
             self._counts["damaged"] += store.damaged
             store.damaged = 0
@@ -135,11 +148,15 @@ class Delivery:
             self._moved.clear()
             if self._failure is not None:
                 raise self._failure
+            for topic in self._aside.due():
+                await self._ask(sender, topic)
             taken = self._next() if self._in_flight < _IN_FLIGHT_BYTES else None
             if taken is None:
-                if self._finishing and self.empty:
+                if self._finishing and all(store.empty for store in self._stores):
                     return
-                await self._moved.wait()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._aside.wait_s()):
+                        await self._moved.wait()
                 continue
             store, entries = taken
             for entry in entries:
@@ -159,11 +176,24 @@ class Delivery:
                 self._stores.remove(store)
         return None
 
+    async def _ask(self, sender: Producer, topic: bytes) -> None:
+        there = await has_topic(sender, topic.decode(), _ASK_S)
+        if waited := self._aside.heard(topic, there=there):
+            self.keep(waited)
+
     async def _send(self, sender: Producer, store: Store, entry: Entry) -> None:
         letter = unseal(entry.payload)
-        if letter is None:
-            _LOG.warning("a record of a later version of this library is passed over")
-            self._counts["damaged"] += 1
+        aside = False
+        if letter is not None and letter.topic != self._events:
+            if self._aside.unsure(letter.topic):
+                await self._ask(sender, letter.topic)
+            aside = self._aside.is_missing(letter.topic)
+        if letter is None or aside:
+            if letter is None:
+                _LOG.warning("a record of a later version of this library is passed over")
+                self._counts["damaged"] += 1
+            elif not self._aside.put(letter.topic, entry.payload):
+                self._counts["dropped"] += 1
             future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             future.set_result(None)
         else:
@@ -181,7 +211,7 @@ class Delivery:
                         raise self._failure from None
                     continue
                 break
-        self._sent.append(_Sent(store, entry.after, len(entry.payload), future))
+        self._sent.append(_Sent(store, entry.after, len(entry.payload), future, aside))
         self._in_flight += len(entry.payload)
         future.add_done_callback(self._settle)
 
@@ -196,7 +226,7 @@ class Delivery:
                 break
             self._sent.popleft()
             self._in_flight -= first.size
-            self._counts["delivered"] += 1
+            self._counts["delivered"] += not first.aside
             done[id(first.store)] = first
         for last in done.values():
             try:

@@ -181,7 +181,9 @@ class Publisher:
 
     async def _run(self, stores: list[Store]) -> None:
         """The thread: gather what is queued into the stores, and deliver, until it is closed."""
-        delivery = Delivery(stores, Overflow(self._max_memory_bytes), self._make_producer, self._counts)
+        delivery = Delivery(
+            stores, Overflow(self._max_memory_bytes), self._make_producer, self._counts, self._events
+        )
         with self._lock:
             self._delivery = delivery
             self._loop = asyncio.get_running_loop()

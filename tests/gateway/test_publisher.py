@@ -56,6 +56,9 @@ class Wire:
             future.get_loop().call_soon(future.set_result, None)
         return future
 
+    async def partitions_for(self, topic: str) -> set[int]:
+        return {0}
+
 
 def event(number: int) -> CostEvent:
     return CostEvent(
