@@ -11,9 +11,10 @@
         TooManyDeadLetters     4   ingest refused more of its input than is plausible
         StateTooLarge          5   one workflow's state outgrew its hard cap
         Stalled                6   a loop or transaction made no progress for too long: restart
-        TopicsDiffer           7   `tidegate topics check` found differences
+        TopicsDiffer           7   `tidegate topics check` or `config diff` found differences
         RoleDied               8   `tidegate up`: a role was killed; else its own status is passed on
         Fenced                 9   another worker took over a partition; only that lane is dropped
+        ConfigChanged         10   the configuration is not the version that was expected; nothing is changed
 """
 
 from __future__ import annotations
@@ -101,3 +102,9 @@ class Fenced(TidegateError):
     """Another worker owns the partition now: nothing of ours is visible any more, drop the lane."""
 
     exit_code = 9
+
+
+class ConfigChanged(TidegateError):
+    """Somebody else has changed the configuration since it was looked at."""
+
+    exit_code = 10
