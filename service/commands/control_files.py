@@ -22,6 +22,7 @@ from service.errors import InvalidInput
 from service.rules.config import control_key, read_control
 
 _MAX_BYTES: Final = 10_000_000
+_SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +53,18 @@ class Problem:
 def read_files(files: Sequence[Path]) -> tuple[list[Found], list[Problem]]:
     """Every record of the files, and everything that is wrong with them.
 
-    A file holds one or several documents, each a record or a list of records. The same key in two places is
-    a problem: only one of them could hold.
+    A file holds one or several documents, each a record or a list of records; a folder, such files at any depth
+    (`*.yaml`, `*.yml`, `*.json`). The same key in two places is a problem: only one of them could hold.
 
     Raises
     ------
     InvalidInput
-        A file cannot be read.
+        A file cannot be read, or a folder has none.
     """
     found: list[Found] = []
     problems: list[Problem] = []
     seen: dict[str, str] = {}
-    for file in files:
+    for file in _expanded(files):
         for item in _documents(file):
             if isinstance(item, Problem):
                 problems.append(item)
@@ -84,11 +85,29 @@ def read_files(files: Sequence[Path]) -> tuple[list[Found], list[Problem]]:
     return found, problems
 
 
+def _expanded(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        inside = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix in _SUFFIXES
+            and file.is_file()
+            and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        )
+        if not inside:
+            # A checkout that went wrong must not pass for the wish to have no records.
+            raise InvalidInput(f"{path}: no {', '.join(_SUFFIXES)} file in this folder")
+        yield from inside
+
+
 def _key(document: Any) -> str:
     if not isinstance(document, dict):
         return ""
     kind, name = (document.get(field) for field in ("kind", "name"))
-    if name is None and kind == "switch":
+    if name is None and kind in ("switch", "guard"):
         name = "throttles"  # the only one there is, and the default of the record
     return f"{kind if isinstance(kind, str) else ''}/{name if isinstance(name, str) else ''}"
 
@@ -171,12 +190,14 @@ def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
     return int(text, 0) if text.startswith(("0x", "0o")) else int(text)
 
 
-for _tag, _pattern, _first in (
+LIKE_NUMBERS: Final = (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("int", r"^(?:[-+]?[0-9]{1,30}|0o[0-7]{1,30}|0x[0-9a-fA-F]{1,30})$", "-+0123456789"),
     ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
     ("null", r"^(?:~|null|Null|NULL|)$", ["~", "n", "N", ""]),
-):
+)
+"""What YAML 1.2 takes for no string: tag, pattern, first characters."""
+for _tag, _pattern, _first in LIKE_NUMBERS:
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_map)
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from schemas.control import Budget, Control, Launch, Match, Tuning
-from service.rules.config import ConfigBook, WorkflowConfig, control_key
+from service.rules.config import ConfigBook, WorkflowConfig
 
 Level = Literal["default", "global", "team", "pattern", "workflow"]
 
@@ -101,8 +101,3 @@ def _counts(budget: Budget, workflow: str, team: str | None) -> bool:
 
 def _announces(launch: Launch, workflow: str, now: datetime) -> bool:
     return fnmatchcase(workflow, launch.workflow) and now < launch.ends_at
-
-
-def record_of(source: Control | None) -> str:
-    """How a source is named to people: its key, or that there is none."""
-    return "default" if source is None else control_key(source)

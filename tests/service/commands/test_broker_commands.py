@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from schemas.catalog import EXAMPLES
-from schemas.topics import CONFIG, COST_EVENTS, DEAD_LETTERS, ROLLUPS, Topic
+from schemas.topics import COST_EVENTS, DEAD_LETTERS, ROLLUPS, Topic
 from service.kafka import producer, started
 from service.kafka.config_view import ConfigView
 from service.kafka.embedded.broker import EmbeddedBroker
@@ -197,58 +197,3 @@ def test_every_topic_of_the_contract_can_be_tailed(cluster: Tidegate, kafka: Kaf
         assert bool(result.stdout) == bool(topic.records)
     as_json = cluster("tail", "alerts", "--from-start", "--no-follow", "--json").stdout
     assert json.loads(as_json)["record"]["fingerprint"] == EXAMPLES["alert"]["fingerprint"]
-
-
-def test_config_applied_is_in_force_listed_and_remembered(cluster: Tidegate, tmp_path: Path) -> None:
-    file = tmp_path / "control.yaml"
-    file.write_text("{kind: tuning, name: all, settings: {pending_s: 5}}\n---\n{kind: switch, state: off}\n")
-    applied = cluster("config", "apply", str(file), "--author", "ada", "--reason", "quiet night")
-    assert applied.exit_code == 0, applied.output
-    assert "published tuning/all at offset 0" in applied.stdout
-    got = cluster("config", "get").stdout
-    assert "2 records" in got
-    assert "author: ada" in got
-    # What `get` prints can be applied again, and is what holds already.
-    file.write_text(got)
-    again = cluster("config", "apply", str(file)).stdout
-    assert "unchanged tuning/all" in again
-    assert "unchanged switch/throttles" in again
-
-    assert "deleted tuning/all at offset 2" in cluster("config", "delete", "tuning/all").stdout
-    assert cluster("config", "get", "tuning/all").exit_code == 1
-    told = cluster("config", "history", "tuning/all").stdout.splitlines()
-    assert "pending_s" in told[0]
-    assert "quiet night" in told[0]
-    assert told[1].endswith("deleted")
-    assert "compacted" in told[-1]
-
-
-def test_nothing_is_applied_when_one_record_is_wrong(
-    cluster: Tidegate, kafka: KafkaSettings, tmp_path: Path
-) -> None:
-    file = tmp_path / "control.yaml"
-    file.write_text("{kind: switch, state: off}\n---\n{kind: tuning, name: all, settings: {pending_s: -5}}\n")
-    result = cluster("config", "apply", str(file))
-    assert result.exit_code == 1
-    assert "tuning/all: settings.pending_s: " in result.stderr
-    assert everything(kafka, CONFIG) == []
-
-
-def test_waiting_hears_no_refusal_of_a_good_record_and_history_shows_those_of_a_bad_one(
-    cluster: Tidegate, kafka: KafkaSettings, tmp_path: Path
-) -> None:
-    file = tmp_path / "control.yaml"
-    file.write_text("{kind: tuning, name: all, settings: {pending_s: 5}}")
-    with worker(kafka):
-        put(
-            kafka,
-            CONFIG,
-            (b"tuning/all", b'{"kind": "tuning", "name": "all", "settings": {"pending_s": -1}}'),
-        )
-        result = cluster("config", "apply", str(file), "--wait")
-        assert result.exit_code == 0, result.output
-        assert "no worker has refused it" in result.stdout
-    bad, refusal, good, _ = cluster("config", "history").stdout.splitlines()
-    assert "not valid: settings.pending_s" in bad
-    assert "refused by detect: negative: settings.pending_s" in refusal
-    assert "pending_s" in good

@@ -1,0 +1,62 @@
+"""An explanation of what holds for a workflow, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from schemas.control import Control
+from service.commands.rendering import line
+from service.rules.config import control_key
+from service.rules.config_explain import Explanation, Value
+
+
+def as_text(found: Explanation) -> Iterator[str]:
+    """Lines: each value, what it is, the record that set it, and those that it overrides."""
+    of_team = f" of team {found.team}" if found.team else ""
+    yield f"{found.workflow}{of_team}, version {found.version}"
+    if found.team is None:
+        yield "without --team: records of teams are not looked at"
+    width = max(len(value.name) for value in found.values)
+    shown = max(len(_shown(value.value)) for value in found.values)
+    for value in found.values:
+        over = "".join(f", over {_shown(v)} of {control_key(r)}" for r, v in value.overridden)
+        yield f"  {value.name:<{width}}  {_shown(value.value):<{shown}}  {_from(value)}{over}"
+    for kind, records in found.about.items():
+        yield f"{kind}s: {'none' if not records else len(records)}"
+        for record in records:
+            yield f"  {control_key(record)}  {line(record)}"
+
+
+def as_json(found: Explanation) -> dict[str, Any]:
+    """The same as one JSON object. Money is a string."""
+    return {
+        "workflow": found.workflow,
+        "team": found.team,
+        "version": found.version,
+        "values": {
+            value.name: {
+                "value": str(value.value) if isinstance(value.value, Decimal) else value.value,
+                "level": value.level,
+                "record": None if value.source is None else control_key(value.source),
+                "overrides": [control_key(record) for record, _ in value.overridden],
+            }
+            for value in found.values
+        },
+        **{f"{kind}s": [_document(record) for record in records] for kind, records in found.about.items()},
+    }
+
+
+def _from(value: Value) -> str:
+    return "default" if value.source is None else f"{value.level}: {control_key(value.source)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Decimal):
+        return f"${value:f}"
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+
+
+def _document(record: Control) -> dict[str, Any]:
+    return record.model_dump(mode="json", exclude_none=True, exclude={"schema_version"})
