@@ -95,7 +95,7 @@ class KafkaSettings(Section):
     ssl_cafile: Path | None = None
     ssl_certfile: Path | None = None
     ssl_keyfile: Path | None = None
-    config_keys: Mapping[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")], ConfigKey] = {}
+    config_keys: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")], ConfigKey] = {}
     """By id. With any, records of the config topic that none of them has signed are refused."""
     config_sign_with: Name | None = None
     """The id that `tidegate config` signs with; None: the only one there is."""
