@@ -89,6 +89,8 @@ def from_litellm(document: Mapping[str, Any]) -> list[dict[str, Any]]:
         raise Refused(Reason.MISSING_FIELD, "names no model", "model")
     metadata = part(document, "metadata")
     hung_up = _hung_up(document)
+    # Providers report usage at a stream's end: of one that failed on the way, LiteLLM counts the tokens itself.
+    broken_off = failed and spent
     return [
         event(
             event_id=_id(document, failed=failed),
@@ -113,7 +115,7 @@ def from_litellm(document: Mapping[str, Any]) -> list[dict[str, Any]]:
             latency_ms=_latency(document, ended),
             operation=_operation(call_type),
             service_tier=_tier(document, call_type),
-            usage_source="estimated" if hung_up else None,
+            usage_source="estimated" if hung_up or broken_off else None,
         )
     ]
 

@@ -28,6 +28,13 @@ def test_a_failed_try_and_the_paid_one_share_a_call_id_and_are_two_events() -> N
     assert len({event_id for each in tries for event_id in ids(each)}) == 3
 
 
+def test_tokens_of_a_stream_that_broke_off_are_a_guess() -> None:
+    (event,) = from_litellm(but(PAYLOAD, status="failure"))
+    assert (event["status"], event.get("usage_source")) == ("error", "estimated")
+    (event,) = from_litellm(FAILED)
+    assert (event["status"], event.get("usage_source")) == ("error", None)
+
+
 def test_a_providers_id_that_repeats_makes_no_duplicate() -> None:
     assert ids(from_litellm(but(PAYLOAD, litellm_call_id="other"))) != ids(from_litellm(PAYLOAD))
 
