@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,7 @@ from gateway.publisher import Publisher
 from gateway.ticket import Ticket
 
 _MAX_TICKETS: Final = 100_000
+_MAX_UNKNOWN: Final = 1_000
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class Tidegate(CustomLogger):
         self._models = Models()
         self._tickets: OrderedDict[str, Ticket] = OrderedDict()
         self._refused: OrderedDict[str, None] = OrderedDict()
+        self._unknown: set[str] = set()
 
     @classmethod
     def connect(
@@ -92,6 +95,8 @@ class Tidegate(CustomLogger):
             except asyncio.CancelledError:  # the client went away: the call is never made
                 self._settle(data.get("litellm_call_id"), 0, 0)
                 raise
+        if decision.model is not None and not self._known(decision.model):
+            decision = msgspec.structs.replace(decision, model=None)
         apply(decision, data)
         return data
 
@@ -125,6 +130,21 @@ class Tidegate(CustomLogger):
     ) -> None:
         """The request is given up: no other try follows."""
         self._settle(request_data.get("litellm_call_id"), 0, 0)
+
+    def _known(self, model: str) -> bool:
+        """Whether the proxy finds a model of this name. A downgrade to another would be an outage of our making."""
+        router = getattr(sys.modules.get("litellm.proxy.proxy_server"), "llm_router", None)
+        if (
+            router is None
+            or router.get_model_list(model_name=model)
+            or model in router.deployment_names
+            or router.default_deployment is not None
+        ):
+            return True
+        if model not in self._unknown and len(self._unknown) < _MAX_UNKNOWN:
+            self._unknown.add(model)
+            _LOG.warning("the proxy has no model %s: calls are not downgraded to it", model)
+        return False
 
     def _publish(self, kwargs: Mapping[str, Any]) -> Mapping[str, Any] | None:
         payload = kwargs.get("standard_logging_object")

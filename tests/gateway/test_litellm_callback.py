@@ -121,6 +121,26 @@ async def test_a_request_is_changed_as_decided(callback: Any) -> None:
     assert await pre_call(callback, request()) == request() | {"model": "gpt-4o-mini", "max_tokens": 50}
 
 
+async def test_a_downgrade_to_a_model_that_the_proxy_does_not_know_is_no_outage(
+    callback: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def listed(model_name: str) -> list[str]:
+        return [model_name] if model_name == "gpt-4o-mini" else []
+
+    router = SimpleNamespace(
+        get_model_list=listed, deployment_names=["openai/gpt-4o-mini"], default_deployment=None
+    )
+    monkeypatch.setitem(sys.modules, "litellm.proxy.proxy_server", SimpleNamespace(llm_router=router))
+    called = []
+    for sequence, fallback in enumerate(("gpt-4o-mini", "openai/gpt-4o-mini", "unheard-of"), start=1):
+        callback.gate.obey(command(sequence, Downgrade(fallback_model=fallback)))
+        called += [(await pre_call(callback, request()))["model"] for _ in range(2)]
+    assert called == 2 * ["gpt-4o-mini"] + 2 * ["openai/gpt-4o-mini"] + 2 * ["gpt-4o"]
+    assert len([line for line in caplog.messages if "unheard-of" in line]) == 1, "said once"
+    router.default_deployment = {"model_name": "anything"}
+    assert (await pre_call(callback, request()))["model"] == "unheard-of"
+
+
 async def test_a_failed_try_settles_nothing_and_the_one_that_succeeds_does(callback: Any) -> None:
     callback.gate.take(snapshot(reserve=400))
     await pre_call(callback, request())
