@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from service.commands import config, contract, dead_letters, offline, publish, roles, tail, topics
+from service.commands import (
+    config,
+    contract,
+    dead_letters,
+    offline,
+    publish,
+    roles,
+    tail,
+    topics,
+    unit_costs,
+)
 from service.commands.invocation import Commands, Invocation
 
 _HELP = """Streaming anomaly detection for AI API spend.
@@ -66,6 +76,7 @@ app.add_typer(config.app, name="config", rich_help_panel="Operate")
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Operate")
 app.command(rich_help_panel="Operate")(publish.publish)
 app.command(rich_help_panel="Operate")(tail.tail)
+app.command(rich_help_panel="Operate")(unit_costs.unit_costs)
 app.command(rich_help_panel="Look up")(contract.schema)
 app.command(rich_help_panel="Look up")(contract.settings)
 

@@ -391,7 +391,7 @@ class OutcomesSettings(Section):
     keep_s: Annotated[float, Field(ge=60, le=2_592_000)] = 86_400.0
     """A trace of which nothing was heard for so long is forgotten: what comes later is of another."""
     max_traces: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
-    """With more at a time those go that were silent for longest. Some 300 bytes each."""
+    """With more at a time those go that were silent for longest. Some 250 bytes each, twice that with outcomes."""
 
 
 class ThrottlesSettings(Section):

@@ -14,6 +14,7 @@ from schemas.decode import decode
 from schemas.events import UNATTRIBUTED, CostEvent, Outcome
 from schemas.money import NANOS_PER_USD
 from schemas.notifications import NotificationLogEntry, ParkedNotification
+from schemas.outcomes import OutcomeRollup, TraceCosts
 from schemas.reasons import Refused
 from schemas.rollups import Rollup, Tick
 from schemas.throttles import ThrottleAck, ThrottleCommand
@@ -96,6 +97,22 @@ def _rollup(r: Rollup) -> str:
     )
 
 
+def _outcome_rollup(r: OutcomeRollup) -> str:
+    unmatched = f" unmatched={r.unmatched:+}" if r.unmatched else ""
+    return (
+        f"{r.workflow} {_at(r.bucket_start)} {r.kind} {r.outcomes:+} outcomes,"
+        f" {dollars(r.cost_nanos)} of {r.calls:+} calls{unmatched}"
+    )
+
+
+def _trace_costs(t: TraceCosts) -> str:
+    cost, s = sum(trace.cost_nanos for trace in t.traces), t.source
+    return (
+        f"{t.workflow} {_at(t.bucket_start)} {len(t.traces)} traces {dollars(cost)}"
+        f" from {s.partition}:{s.first_offset}-{s.last_offset}"
+    )
+
+
 def _tick(t: Tick) -> str:
     return (
         f"tick partition {t.partition}/{t.partitions} watermark {_at(t.watermark)}{' idle' if t.idle else ''}"
@@ -161,7 +178,9 @@ def _at(instant: datetime) -> str:
 _RENDERERS: Final[dict[type[Record], Callable[[Any], str | list[str]]]] = {
     CostEvent: _event,
     Outcome: _outcome,
+    TraceCosts: _trace_costs,
     Rollup: _rollup,
+    OutcomeRollup: _outcome_rollup,
     Tick: _tick,
     Alert: _alert,
     ThrottleCommand: _throttle,

@@ -14,7 +14,12 @@ _POLL_MS = 500
 
 
 async def read(
-    kafka: KafkaSettings, topic: str, *, from_start: bool = True, follow: bool = False
+    kafka: KafkaSettings,
+    topic: str,
+    *,
+    from_start: bool = True,
+    follow: bool = False,
+    since: datetime | None = None,
 ) -> AsyncGenerator[ConsumerRecord, None]:
     """Committed records of every partition, in order within each; with `follow` never ends.
 
@@ -22,6 +27,8 @@ async def read(
     ----------
     topic : str
         Physical name.
+    since : datetime or None
+        Begin with the first record of this time or later, in each partition.
 
     Raises
     ------
@@ -31,7 +38,12 @@ async def read(
         partitions = (await require_topics(reader, [topic]))[topic]
         reader.assign(partitions)
         ends = await reader.end_offsets(partitions)
-        if from_start:
+        if since is not None:
+            moment = round(since.timestamp() * 1_000)
+            found = await reader.offsets_for_times(dict.fromkeys(partitions, moment))
+            for partition, end in ends.items():
+                reader.seek(partition, end if found[partition] is None else found[partition].offset)
+        elif from_start:
             await reader.seek_to_beginning(*partitions)
         else:
             # Not seek_to_end: what is published from this moment on must be seen.
