@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -12,7 +12,7 @@ from service.kafka.embedded.broker import EmbeddedBroker
 
 
 class Tidegate(Protocol):
-    def __call__(self, *arguments: str, stdin: bytes | None = None, **environment: str) -> Result: ...
+    def __call__(self, *arguments: str, stdin: Any = None, **environment: str) -> Result: ...
 
 
 @pytest.fixture
