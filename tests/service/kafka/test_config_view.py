@@ -7,10 +7,13 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from schemas.control import ConfigRejection
 from schemas.decode import decode
@@ -20,10 +23,12 @@ from service.kafka import producer, started
 from service.kafka.config_view import ConfigView
 from service.kafka.embedded.apache import ApacheKafka
 from service.kafka.embedded.broker import EmbeddedBroker
+from service.rules.config_signature import HEADER, sign
 from service.runtime.clock import SystemClock
 from service.runtime.health import Health
-from service.settings import KafkaSettings
+from service.settings import ConfigKey, KafkaSettings
 from tests.support.broker import create_topics, read_all
+from tests.support.invalid_records import invalid_records
 from tests.support.patience import PATIENCE_S, until
 
 pytestmark = pytest.mark.broker
@@ -222,6 +227,60 @@ async def test_without_its_topic_the_view_does_not_start(broker: EmbeddedBroker,
 async def test_without_a_broker_the_view_does_not_start() -> None:
     with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1 "):
         await view(KafkaSettings(bootstrap_servers="127.0.0.1:1")).start()
+
+
+async def test_invalid_records_of_every_kind_change_nothing_and_each_rejection_names_its_path(
+    kafka: KafkaSettings,
+) -> None:
+    wanted = {}
+    async with sending(kafka) as send, view(kafka) as config:
+        await send("tuning/all", tuning("all", 7.0))
+        await until(lambda: config.book.workflow("any").pending_s == 7.0)
+        before = config.book
+        for key, value, path in islice(invalid_records(seed=60), 60):
+            wanted[(await send(key, value)).offset] = (key, path)
+        found = await rejections(kafka, at_least=60)
+        assert {r.offset: (r.key, r.path) for r in found} == wanted
+        assert config.book is before
+        assert config.book.version == before.version
+
+
+async def test_a_record_with_dates_holds_between_them(kafka: KafkaSettings) -> None:
+    told = []
+    async with sending(kafka) as send, view(kafka) as config:
+        config.on_change(lambda book: told.append(book.workflow("any").pending_s))
+        now = datetime.now(UTC)
+        dates = {"effective_at": now + timedelta(seconds=2), "expires_at": now + timedelta(seconds=4)}
+        await send("tuning/all", tuning("all", 1.0))
+        await send("tuning/z", tuning("z", 2.0) | {name: at.isoformat() for name, at in dates.items()})
+        await until(lambda: told[-2:] == [2.0, 1.0], every_s=0.05)
+        assert datetime.now(UTC) >= dates["expires_at"]
+    async with view(kafka) as later:
+        assert later.book.workflow("any").pending_s == 1.0
+
+
+async def test_with_a_key_unsigned_records_are_rejected_and_the_last_good_one_stays(
+    kafka: KafkaSettings,
+) -> None:
+    secret = {"ops": ConfigKey(hmac_secret=SecretStr("s" * 32))}
+    keyed = kafka.model_copy(update={"config_keys": secret})
+    value = json.dumps(tuning("all", 7.0)).encode()
+    signature = sign("ops", b"s" * 32, kafka.topic(CONFIG), "tuning/all", value, datetime.now(UTC))
+    async with started(producer(kafka, client_id="test"), kafka) as sender, view(keyed) as config:
+        topic = kafka.topic(CONFIG)
+        headers = [(HEADER, signature.encode())]
+        await sender.send_and_wait(topic, key=b"tuning/all", value=value, headers=headers)
+        await until(lambda: config.book.workflow("any").pending_s == 7.0)
+        before = config.book
+        await sender.send_and_wait(topic, key=b"tuning/all", value=value.replace(b"7.0", b"9.0"))
+        await sender.send_and_wait(
+            topic, key=b"tuning/all", value=value.replace(b"7.0", b"9.0"), headers=headers
+        )
+        await sender.send_and_wait(topic, key=b"tuning/all", value=None)
+        found = await rejections(kafka, at_least=3)
+        assert [r.reason for r in found] == ["unsigned", "bad_signature", "unsigned"]
+        assert {r.path for r in found} == {"headers.tidegate-signature"}
+        assert config.book is before
 
 
 async def test_a_config_topic_with_two_partitions_is_refused(
