@@ -112,7 +112,7 @@ class Desk:
         """When time alone next changes something; infinite when nothing waits."""
         return min(
             due(self.throttling, self._terms, self._troubles()),
-            self.watch.unanswered.due(self._ack_wait_s),
+            self.watch.unanswered.due(self.throttling.now, self._ack_wait_s),
             min((notice.due() for notice in self.watch.notices.values()), default=float("inf")),
         )
 

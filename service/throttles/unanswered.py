@@ -73,9 +73,13 @@ class Unanswered(msgspec.Struct, array_like=True):
             if awaited.problem or (not awaited.answered and now >= awaited.since + wait_s)
         }
 
-    def due(self, wait_s: float) -> float:
-        """When the next one will be late."""
+    def due(self, now: float, wait_s: float) -> float:
+        """When the next one will be late that is not yet."""
         return min(
-            (a.since + wait_s for a in self.scopes.values() if not a.answered and not a.problem),
+            (
+                late
+                for a in self.scopes.values()
+                if not a.answered and not a.problem and (late := a.since + wait_s) > now
+            ),
             default=float("inf"),
         )
