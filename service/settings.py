@@ -386,18 +386,18 @@ class BudgetsSettings(Section):
     from now on. Reading so many takes some 30 s, in which no budget is up to date."""
 
 
+class ThrottlesSettings(Section):
+    group_id: Name = "tidegate-throttles"
+    ack_wait_s: Seconds = 15.0
+    """An enforced command that no gateway has acknowledged for so long is told to people."""
+
+
 class OutcomesSettings(Section):
     group_id: Name = "tidegate-outcomes"
     keep_s: Annotated[float, Field(ge=60, le=2_592_000)] = 86_400.0
     """A trace of which nothing was heard for so long is forgotten: what comes later is of another."""
     max_traces: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
     """With more at a time those go that were silent for longest. Some 250 bytes each, twice that with outcomes."""
-
-
-class ThrottlesSettings(Section):
-    group_id: Name = "tidegate-throttles"
-    ack_wait_s: Seconds = 15.0
-    """An enforced command that no gateway has acknowledged for so long is told to people."""
 
 
 class HealthSettings(Section):
@@ -410,6 +410,7 @@ class HealthSettings(Section):
     door_port: Port = 9104
     budgets_port: Port = 9105
     decisions_port: Port = 9106
+    throttles_port: Port = 9107
     outcomes_port: Port = 9108
     stall_after_s: Seconds = 30.0
     """A loop that has made no progress for so long is reported unhealthy."""
@@ -418,7 +419,6 @@ class HealthSettings(Section):
         """The port to bind for a role; 0 asks the kernel for a free one."""
         port: int = self.port or getattr(self, f"{role}_port")
         return max(port, 0)
-    throttles_port: Port = 9107
 
 
 class LogSettings(Section):
@@ -436,6 +436,7 @@ class Settings(BaseSettings):
     detect: DetectSettings = DetectSettings()
     notify: NotifySettings = NotifySettings()
     budgets: BudgetsSettings = BudgetsSettings()
+    throttles: ThrottlesSettings = ThrottlesSettings()
     outcomes: OutcomesSettings = OutcomesSettings()
     door: DoorSettings = DoorSettings()
     decisions: DecisionsSettings = DecisionsSettings()
@@ -444,7 +445,6 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-    throttles: ThrottlesSettings = ThrottlesSettings()
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
