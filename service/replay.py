@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import perf_counter
 from typing import IO, Any, Final
@@ -39,6 +40,7 @@ from service.throttles import desk as throttles_desk
 
 _NO_FUTURE_MS: Final = 32_503_680_000_000
 """Year 3000: a file has no broker time against which an event could lie in the future."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DRAIN_RECORDS: Final = 5_000
 _DRAIN_S: Final = 1.0
 _MAX_STRIDE: Final = 1_024
@@ -76,7 +78,7 @@ class Replay:
     Parameters
     ----------
     book : ConfigBook
-        Holds for the whole stream.
+        Its records hold for the whole stream, or between their dates, which are looked at in event time.
     settings : IngestSettings
         The same that production has: lateness, dedup window, bounds.
     """
@@ -85,12 +87,12 @@ class Replay:
         self.book = book
         self.tally = Tally()
         self.states: dict[str, WorkflowState] = {}
-        self._fold = Fold(
-            0, 1, settings or IngestSettings(), Pricer(book.prices), watching=Watching(book.watches)
-        )
+        self._held = book.at(_EPOCH)
+        self._pricer, self._watching = Pricer(self._held.prices), Watching(self._held.watches)
+        self._fold = Fold(0, 1, settings or IngestSettings(), self._pricer, watching=self._watching)
         self._desk = Desk(0, self.states.get)
         self._throttles = throttles_desk.Desk(ack_wait_s=float("inf"))
-        self._throttles.use(book)
+        self._throttles.use(self._held)
         self._offset = 0
         self._drained_at = 0.0
         self._waiting: list[RawRecord] = []
@@ -121,6 +123,7 @@ class Replay:
         if self._waiting:
             self._take()
         self._drained_at = self._fold.watermark
+        self._hold()
         batch = self._fold.drain()
         tally = self.tally
         tally.events += batch.events
@@ -147,9 +150,18 @@ class Replay:
             tally.throttles[f"{command.action.action}/{command.mode}"] += 1
         return effects
 
+    def _hold(self) -> None:
+        """Go by the records that hold at the watermark, as live workers go by those that hold by their clock."""
+        held = self.book.at(_EPOCH + timedelta(seconds=max(self._drained_at, 0.0)))
+        if held is not self._held:
+            self._held = held
+            self._pricer.use(held.prices)
+            self._watching.use(held.watches)
+            self._throttles.use(held)
+
     def judge(self, record: Rollup | Tick) -> list[Alert]:
         """Apply what ingest has made of the lines: each record once, in order."""
-        applied = self._desk.apply(record, self._offset, 0.0, self.book)
+        applied = self._desk.apply(record, self._offset, 0.0, self._held)
         self._offset += 1
         self.states.update(applied.changed)
         return applied.effects.alerts
