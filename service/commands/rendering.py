@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from schemas.alerts import Alert
 from schemas.base import Record, format_timestamp
-from schemas.control import ConfigRejection, Control
+from schemas.control import ConfigChange, ConfigRejection, Control
 from schemas.dead_letters import DeadLetter
 from schemas.decode import decode
 from schemas.events import UNATTRIBUTED, CostEvent, Outcome
@@ -156,6 +156,14 @@ def _control(c: Record) -> str:
     return " ".join(f"{name}={value}" for name, value in body.items())
 
 
+def _change(c: ConfigChange) -> list[str]:
+    who = f" by {c.author}" if c.author else ""
+    why = f" ({c.reason})" if c.reason else ""
+    value = "deleted" if c.value is None else c.value.decode("utf-8", "backslashreplace")
+    shown = value if len(value) <= _VALUE_CHARS else f"{value[:_VALUE_CHARS]}… ({c.size} bytes)"
+    return [f"{c.key} at offset {c.offset} {c.command}{who}{why} at {_at(c.written_at)}", shown]
+
+
 def _rejection(r: ConfigRejection) -> str:
     where = f"{r.path}: " if r.path else ""
     return f"{r.key} at offset {r.offset} refused by {r.rejected_by}: {r.reason}: {where}{r.detail}"
@@ -186,6 +194,7 @@ _RENDERERS: Final[dict[type[Record], Callable[[Any], str | list[str]]]] = {
     ThrottleCommand: _throttle,
     ThrottleAck: _ack,
     DeadLetter: _dead_letter,
+    ConfigChange: _change,
     ConfigRejection: _rejection,
     NotificationLogEntry: _delivered,
     ParkedNotification: _parked,
