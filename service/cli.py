@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from service.commands import (
+    approve,
     config,
     contract,
     dead_letters,
@@ -74,6 +75,7 @@ app.command(rich_help_panel="Try")(offline.replay)
 app.add_typer(topics.app, name="topics", rich_help_panel="Operate")
 app.add_typer(config.app, name="config", rich_help_panel="Operate")
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Operate")
+app.command(rich_help_panel="Operate")(approve.approve)
 app.command(rich_help_panel="Operate")(publish.publish)
 app.command(rich_help_panel="Operate")(tail.tail)
 app.command(rich_help_panel="Operate")(unit_costs.unit_costs)

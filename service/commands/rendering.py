@@ -17,7 +17,7 @@ from schemas.notifications import NotificationLogEntry, ParkedNotification
 from schemas.outcomes import OutcomeRollup, TraceCosts
 from schemas.reasons import Refused
 from schemas.rollups import Rollup, Tick
-from schemas.throttles import ThrottleAck, ThrottleCommand
+from schemas.throttles import ThrottleAck, ThrottleCommand, ThrottleEvent
 from schemas.topics import Topic
 from service.commands.invocation import printable
 from service.rules.config import read_control
@@ -142,6 +142,12 @@ def _ack(a: ThrottleAck) -> str:
     return f"{a.gateway} {a.result} {a.command_id}{f': {a.detail}' if a.detail else ''}"
 
 
+def _throttle_event(e: ThrottleEvent) -> str:
+    why = f", {e.why}" if e.why else ""
+    spared = f", would have saved {dollars(e.spared_nanos)}" if e.spared_nanos else ""
+    return f"{e.mode} {e.change} {e.scope.key}: {e.action} by {e.rule} for {e.workflow}{why}{spared} [{e.proposal}]"
+
+
 def _dead_letter(d: DeadLetter) -> list[str]:
     o = d.origin
     where = f"{d.path}: " if d.path else ""
@@ -192,6 +198,7 @@ _RENDERERS: Final[dict[type[Record], Callable[[Any], str | list[str]]]] = {
     Tick: _tick,
     Alert: _alert,
     ThrottleCommand: _throttle,
+    ThrottleEvent: _throttle_event,
     ThrottleAck: _ack,
     DeadLetter: _dead_letter,
     ConfigChange: _change,

@@ -1,4 +1,4 @@
-"""The detect role on a real broker: from rollups to alerts and throttle commands, and back to rest."""
+"""The detect role on a real broker: from rollups to alerts, and back to rest."""
 
 from __future__ import annotations
 
@@ -16,18 +16,16 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas.alerts import Alert
-from schemas.control import Rule, RuleBlock, Switch, Tuning, TuningSettings
+from schemas.control import Tuning, TuningSettings
 from schemas.dead_letters import DeadLetter
 from schemas.decode import decode
 from schemas.rollups import LiveTrace, Rollup, Source, Tick, Watched
-from schemas.throttles import ThrottleCommand
 from schemas.topics import (
     ALERTS,
     CONFIG,
     CONFIG_REJECTIONS,
     DEAD_LETTERS,
     ROLLUPS,
-    THROTTLE_COMMANDS,
     WORKFLOW_STATE,
     Topic,
 )
@@ -69,7 +67,7 @@ class Bench:
                 await self._producer.send(kafka.topic(ROLLUPS), partition=partition, value=tick.to_json())
         await self._producer.flush()
 
-    async def apply(self, record: Rule | Switch | Tuning) -> None:
+    async def apply(self, record: Tuning) -> None:
         topic = self.settings.kafka.topic(CONFIG)
         await self._producer.send_and_wait(topic, key=control_key(record).encode(), value=record.to_json())
 
@@ -82,9 +80,6 @@ class Bench:
 
     async def alerts(self) -> list[Alert]:
         return [decode(Alert, r.value) for r in await self.written(ALERTS)]
-
-    async def commands(self) -> list[ThrottleCommand]:
-        return [decode(ThrottleCommand, r.value) for r in await self.written(THROTTLE_COMMANDS)]
 
     async def until(self, holds: Callable[[], Any]) -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -151,14 +146,12 @@ async def detecting(broker: EmbeddedBroker, prefix: str, log: Path) -> AsyncIter
         await producer.stop()
 
 
-ENFORCE = Rule(name="stop", action=RuleBlock(message="stopped"), mode="enforce")
-
-
-async def test_a_loop_is_alerted_throttled_and_resolved(
+async def test_a_loop_is_alerted_and_resolved(
     broker: EmbeddedBroker, topic_prefix: str, tmp_path: Path
 ) -> None:
     async with detecting(broker, topic_prefix, tmp_path / "detect.log") as bench:
-        await bench.apply(ENFORCE)
+        tuned = TuningSettings(repeat_s=30.0)
+        await bench.apply(Tuning(name="often", settings=tuned))
         await bench.until(lambda: _is(bench.config_version() not in ("", "defaults")))
         version = bench.config_version()
         await bench.pass_time(200, usual)
@@ -169,29 +162,8 @@ async def test_a_loop_is_alerted_throttled_and_resolved(
         assert first.config_version == version
         assert first.evidence.traces[0].trace_id == "run-stuck"
         assert sum(d.share_nanos for d in first.drivers) == first.cost_nanos - first.expected_nanos
-        await bench.until(lambda: _some(bench.commands()))
-        command = (await bench.commands())[0]
-        assert (command.scope.kind, command.scope.value, command.mode) == ("trace", "run-stuck", "enforce")
-        assert command.action.action == "block"
         await bench.pass_time(40, usual)
         await bench.until(lambda: _has_resolved(bench))
-        assert {command.action.action for command in await bench.commands()} == {"block"}
-
-
-async def test_switching_throttles_off_releases_them_without_traffic(
-    broker: EmbeddedBroker, topic_prefix: str, tmp_path: Path
-) -> None:
-    async with detecting(broker, topic_prefix, tmp_path / "detect.log") as bench:
-        await bench.apply(ENFORCE)
-        await bench.until(lambda: _is(bench.config_version() not in ("", "defaults")))
-        await bench.pass_time(200, usual)
-        await bench.pass_time(2, looping)
-        await bench.until(lambda: _some(bench.commands()))
-        version = bench.config_version()
-        await bench.apply(Switch(state="off"))
-        await bench.until(lambda: _is(bench.config_version() != version))
-        await bench.pass_time(1, lambda _: None)
-        await bench.until(lambda: _released(bench))
 
 
 async def test_a_record_that_cannot_be_read_is_kept_and_the_rest_goes_on(
@@ -259,7 +231,3 @@ async def _some(found: Any) -> bool:
 
 async def _has_resolved(bench: Bench) -> bool:
     return any(alert.status == "resolved" for alert in await bench.alerts())
-
-
-async def _released(bench: Bench) -> bool:
-    return any(command.action.action == "release" for command in await bench.commands())

@@ -34,6 +34,7 @@ def environment(bootstrap: str, prefix: str, **more: str) -> dict[str, str]:
         "TIDEGATE_DETECT__APP_ID": f"{prefix}detect",
         "TIDEGATE_NOTIFY__GROUP_ID": f"{prefix}notify",
         "TIDEGATE_BUDGETS__GROUP_ID": f"{prefix}budgets",
+        "TIDEGATE_THROTTLES__GROUP_ID": f"{prefix}throttles",
         "TIDEGATE_OUTCOMES__GROUP_ID": f"{prefix}outcomes",
         "TIDEGATE_HEALTH__PORT": "-1",
         **more,
