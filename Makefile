@@ -6,6 +6,8 @@ DEMO_SECONDS ?=
 DEMO_ARGS ?=
 # How many share the tests, each with a broker of its own. Many tests wait for something: three keep two cores busy.
 PROCESSES ?= 3
+LITELLM := .cache/litellm-venv
+LITELLM_CALLS ?= 5000
 FUZZ_MESSAGES ?= 1000000
 FUZZ_SECONDS ?= 600
 BENCH_ARGS ?=
@@ -37,18 +39,17 @@ setup: $(VENV)/.ready $(VENV)/.compiled ## Make the virtual environment and comp
 demo: setup ## Run the main job on an embedded broker; DEMO_SECONDS=60 ends by itself
 	$(BIN)/tidegate demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS)) $(DEMO_ARGS)
 
-test: setup ## Linters, types, layers and every test
+test: setup $(LITELLM)/.ready ## Linters, types, layers and every test
 	@echo "==> ruff"; $(BIN)/ruff check . && $(BIN)/ruff format --check .
 	@echo "==> mypy --strict"; $(BIN)/mypy
 	@echo "==> import-linter"; $(BIN)/lint-imports
-	@echo "==> pytest"; $(BIN)/pytest -n $(PROCESSES) --dist load --maxschedchunk 1
+	@echo "==> pytest"; $(BIN)/pytest -n $(PROCESSES) --dist load --maxschedchunk 1 --ignore tests/litellm
+	@echo "==> pytest: in the LiteLLM proxy, one for all of them"; $(BIN)/pytest tests/litellm
 
 lint: setup ## ruff, mypy --strict and import-linter only
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy && $(BIN)/lint-imports
 
 # uv, for speed: pip takes 48 s over it, uv 3. Where only pip knows where packages come from, pip.
-LITELLM := .cache/litellm-venv
-LITELLM_CALLS ?= 5000
 $(LITELLM)/.ready: tests/litellm/requirements.lock | $(VENV)/.ready
 	@echo "==> Making LiteLLM's environment in $(LITELLM)"
 	@test -x $(LITELLM)/bin/python || $(PYTHON) -m venv $(LITELLM)

@@ -1,4 +1,4 @@
-"""The proxy under test: one for each file of tests, in front of a provider that bills, on topics of its own."""
+"""The proxy under test: one for all, for it takes ten seconds to start, in front of a provider that bills."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from tests.support.broker import create_topics
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a test talks to."""
+    """What a test talks to. All share it: each has calls, traces and workflows by names of its own."""
 
     connection: Connection
     upstream: Upstream
     base_url: str
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def litellm(broker: EmbeddedBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundings]:
     """The real proxy. Skipped where `make test-litellm` has not installed it, unless this is CI."""
     if not PYTHON.exists() and os.environ.get("CI", "").lower() != "true":
