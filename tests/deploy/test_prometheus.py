@@ -115,5 +115,5 @@ def test_panels_neither_overlap_nor_share_an_id() -> None:
 def test_the_dashboard_shows_spend_events_lag_alerts_and_throttles() -> None:
     shown = set[str]().union(*(series_in(t["expr"]) for panel in PANELS for t in panel["targets"]))
     for name in ("ingest_cost_usd_total", "ingest_events_total", "ingest_lag_records", "detect_alerts_total",
-                 "detect_throttles_total", "notify_sends_total"):  # fmt: skip
+                 "throttles_commands_total", "notify_sends_total"):  # fmt: skip
         assert f"tidegate_{name}" in shown
