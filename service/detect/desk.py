@@ -88,7 +88,12 @@ class Desk:
 
     def _rollup(self, record: Rollup, offset: int, book: ConfigBook) -> Applied:
         key = record.key
-        state = self._lookup(key) or WorkflowState.fresh(key)
+        state = self._lookup(key)
+        if state is None:
+            scope = record.scope
+            if scope is not None and scope.kind != "gateway" and not book.watched(scope.kind):
+                return Applied()  # it is folded for a budget, and nobody asked to have it judged
+            state = WorkflowState.fresh(key)
         if offset <= state.applied.get(self.partition, -1):
             # Stored again all the same: the crash may have come before the changelog had it.
             self._set_alarm(state, book)

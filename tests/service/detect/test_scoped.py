@@ -249,3 +249,16 @@ def test_ten_times_the_spend_of_one_of_thirty_is_not_everybodys() -> None:
 def test_a_scope_is_read_from_the_topic_like_any_rollup() -> None:
     record = team(T0, {"a": [Doing("t-1")]})
     assert read_rollup(record.to_json()) == record
+
+
+def test_what_is_folded_for_a_budget_alone_leaves_no_state() -> None:
+    states: dict[str, WorkflowState] = {}
+    desk = Desk(0, states.get)
+    delta = team(T0, {"w0": [Doing("a")]})
+    states.update(desk.apply(delta, 0, 0.0, BOOK).changed)
+    assert states == {}
+    states.update(desk.apply(delta, 1, 0.0, WATCHED).changed)
+    assert set(states) == {TEAM}
+    assert states[TEAM].totals.calls == delta.calls
+    states.update(desk.apply(delta, 2, 0.0, BOOK).changed)
+    assert states[TEAM].totals.calls == 2 * delta.calls, "what was watched once is brought to its end"
