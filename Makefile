@@ -12,7 +12,7 @@ FUZZ_MESSAGES ?= 1000000
 FUZZ_SECONDS ?= 600
 BENCH_ARGS ?=
 
-.PHONY: setup demo test test-litellm lint bench-replay bench-ingest bench-latency bench-soak bench-detect bench-detection bench-forecast fuzz schemas lock clean help
+.PHONY: setup demo test test-litellm lint bench-replay bench-ingest bench-latency bench-soak bench-detect bench-detection bench-forecast bench-config fuzz schemas lock clean help
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -102,6 +102,9 @@ bench-stop: setup ## From a loop to its first refused call, beside 20,000 events
 
 bench-outage: setup ## The broker is gone for two minutes: who goes on, who stops, what is counted; BENCH_ARGS="--seconds 20"
 	$(BIN)/python -m benchmarks.outage $(BENCH_ARGS)
+
+bench-config: setup ## From `tidegate config apply` to in force in every worker; BENCH_ARGS="--rounds 30"
+	$(BIN)/python -m benchmarks.config_apply $(BENCH_ARGS)
 
 fuzz: setup ## A million hostile messages, guided fuzzing, the property tests with many more examples (an hour or so)
 	$(BIN)/python -m tests.fuzz --messages $(FUZZ_MESSAGES)
