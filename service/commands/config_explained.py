@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
+
+import yaml
 
 from schemas.control import Control
-from service.commands.rendering import line
 from service.rules.config import control_key
 from service.rules.config_explain import Explanation, Value
+
+_PLURALS: Final = {"launch": "launches"}
 
 
 def as_text(found: Explanation) -> Iterator[str]:
@@ -24,9 +27,9 @@ def as_text(found: Explanation) -> Iterator[str]:
         over = "".join(f", over {_shown(v)} of {control_key(r)}" for r, v in value.overridden)
         yield f"  {value.name:<{width}}  {_shown(value.value):<{shown}}  {_from(value)}{over}"
     for kind, records in found.about.items():
-        yield f"{kind}s: {'none' if not records else len(records)}"
+        yield f"{_PLURALS.get(kind, f'{kind}s')}: {len(records) or 'none'}"
         for record in records:
-            yield f"  {control_key(record)}  {line(record)}"
+            yield f"  {control_key(record)}  {_in_short(record)}"
 
 
 def as_json(found: Explanation) -> dict[str, Any]:
@@ -44,7 +47,10 @@ def as_json(found: Explanation) -> dict[str, Any]:
             }
             for value in found.values
         },
-        **{f"{kind}s": [_document(record) for record in records] for kind, records in found.about.items()},
+        **{
+            _PLURALS.get(kind, f"{kind}s"): [_document(record) for record in records]
+            for kind, records in found.about.items()
+        },
     }
 
 
@@ -56,6 +62,16 @@ def _shown(value: Any) -> str:
     if isinstance(value, Decimal):
         return f"${value:f}"
     return str(value).lower() if isinstance(value, bool) else f"{value:g}"
+
+
+def _in_short(record: Control) -> str:
+    """What it says beyond its defaults, and without who brought it."""
+    said = record.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    for name in ("kind", "name", "author", "reason", "managed_by"):
+        said.pop(name, None)
+    return str(
+        yaml.safe_dump(said, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
+    )[1:-2]
 
 
 def _document(record: Control) -> dict[str, Any]:
