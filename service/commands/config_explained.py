@@ -7,12 +7,14 @@ from decimal import Decimal
 from typing import Any, Final
 
 import yaml
+from pydantic import BaseModel
 
 from schemas.control import Control
 from service.rules.config import control_key
 from service.rules.config_explain import Explanation, Value
 
 _PLURALS: Final = {"launch": "launches"}
+_NOT_SAID: Final = ("kind", "name", "author", "reason", "managed_by")
 
 
 def as_text(found: Explanation) -> Iterator[str]:
@@ -66,12 +68,28 @@ def _shown(value: Any) -> str:
 
 def _in_short(record: Control) -> str:
     """What it says beyond its defaults, and without who brought it."""
-    said = record.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-    for name in ("kind", "name", "author", "reason", "managed_by"):
-        said.pop(name, None)
-    return str(
-        yaml.safe_dump(said, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
-    )[1:-2]
+    said = {name: value for name, value in _said(record).items() if name not in _NOT_SAID}
+    text = yaml.safe_dump(said, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
+    return str(text).strip()[1:-1]
+
+
+def _said(model: BaseModel) -> dict[str, Any]:
+    plain, found = model.model_dump(mode="json"), {}
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        # Which action it is, is a default of its own kind of action, and what matters most.
+        if name == "action" or value != field.get_default(call_default_factory=True):
+            found[name] = _shortened(value, plain.get(name))
+    return found
+
+
+def _shortened(value: Any, plain: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return _said(value)
+    if isinstance(value, list):
+        both = zip(value, plain, strict=True)
+        return [_said(item) if isinstance(item, BaseModel) else shown for item, shown in both]
+    return plain
 
 
 def _document(record: Control) -> dict[str, Any]:
