@@ -113,7 +113,7 @@ fuzz: setup ## A million hostile messages, guided fuzzing, the property tests wi
 	  || $(BIN)/pip install --disable-pip-version-check -q --require-hashes -r requirements-fuzz.lock \
 	  || echo "==> No Atheris for this platform: no guided fuzzing"
 	@! $(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m tests.fuzz.guided $(FUZZ_SECONDS)
-	$(BIN)/pytest --hypothesis-profile=fuzz --timeout=7200 tests/schemas tests/detectors $(addprefix tests/service/,budgets dead_letters detect ingest notify rules)
+	$(BIN)/pytest --hypothesis-profile=fuzz --timeout=7200 tests/schemas tests/detectors $(addprefix tests/service/,budgets dead_letters detect ingest notify outcomes rules)
 
 schemas: setup ## Write schemas/json, the tables of docs/wire-format.md and the decision API's document again
 	$(BIN)/python -m schemas.generate && $(BIN)/python -m schemas.document && $(BIN)/python -m service.decisions.openapi
