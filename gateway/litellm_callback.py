@@ -22,18 +22,21 @@ import atexit
 import logging
 import sys
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Self
 
 import msgspec
 from fastapi import HTTPException
+from litellm import token_counter
 from litellm.integrations.custom_logger import CustomLogger
 
 from gateway.broker import Connection
+from gateway.clock import Clock, SystemClock
 from gateway.decision import Rejection
 from gateway.feed import Feed
 from gateway.gate import Gate
+from gateway.litellm_left import LAST, UNTOLD, asked, payload, said
 from gateway.litellm_models import Models
 from gateway.litellm_request import FORMAT, apply, call_of, record, spent
 from gateway.policy import GatePolicy
@@ -58,10 +61,12 @@ class Tidegate(CustomLogger):
         super().__init__()
         self.gate = gate
         self.publisher = publisher
+        self._clock: Clock = SystemClock()
         self._models = Models()
         self._tickets: OrderedDict[str, Ticket] = OrderedDict()
         self._refused: OrderedDict[str, None] = OrderedDict()
         self._unknown: set[str] = set()
+        self._streams: OrderedDict[str, None] = OrderedDict()
 
     @classmethod
     def connect(
@@ -104,9 +109,10 @@ class Tidegate(CustomLogger):
         self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any
     ) -> None:
         """A try has succeeded, or a stream has ended, also by the client's leaving."""
-        payload = self._publish(kwargs)
-        if payload is not None:
-            self._settle(payload.get("litellm_call_id"), *spent(payload))
+        told = self._publish(kwargs)
+        if told is not None:
+            self._streams.pop(str(told.get("litellm_call_id")), None)
+            self._settle(told.get("litellm_call_id"), *spent(told))
 
     async def async_log_failure_event(
         self, kwargs: Mapping[str, Any], response_obj: Any, start_time: Any, end_time: Any
@@ -116,10 +122,50 @@ class Tidegate(CustomLogger):
         What was refused is not published: nobody was called, and a loop that is stopped must not look like one
         that goes on.
         """
-        payload = kwargs.get("standard_logging_object")
-        refused = isinstance(payload, Mapping) and str(payload.get("litellm_call_id")) in self._refused
+        told = kwargs.get("standard_logging_object")
+        refused = isinstance(told, Mapping) and str(told.get("litellm_call_id")) in self._refused
         if not refused:
             self._publish(kwargs)
+
+    async def async_post_call_streaming_iterator_hook(
+        self, user_api_key_dict: Any, response: AsyncIterator[Any], request_data: dict[str, Any]
+    ) -> AsyncIterator[Any]:
+        """Pass a stream on; when its client leaves one that LiteLLM will not log, tell of it."""
+        details = getattr(request_data.get("litellm_logging_obj"), "model_call_details", {})
+        call_id = str(request_data.get("litellm_call_id"))
+        watched = details.get("call_type") in UNTOLD
+        texts: list[str] = []
+        began = self._clock.now().timestamp()
+        if watched:
+            self._streams[call_id] = None
+            if len(self._streams) > _MAX_TICKETS:
+                self._streams.popitem(last=False)
+        try:
+            async for chunk in response:
+                if watched:
+                    texts.append(said(chunk))
+                    if getattr(chunk, "type", None) in LAST:
+                        self._streams.pop(call_id, None)
+                yield chunk
+        except (asyncio.CancelledError, GeneratorExit):
+            if call_id in self._streams:
+                self._left(request_data, details, "".join(texts), began)
+            raise
+        finally:
+            self._streams.pop(call_id, None)
+
+    def _left(self, data: Mapping[str, Any], details: Mapping[str, Any], answer: str, began: float) -> None:
+        model = str(details.get("model"))
+        told = payload(
+            data,
+            details,
+            began=began,
+            ended=self._clock.now().timestamp(),
+            input_tokens=token_counter(model=model, text=asked(data)),
+            output_tokens=token_counter(model=model, text=answer) if answer else 0,
+        )
+        self._publish({"standard_logging_object": told})
+        self._settle(data.get("litellm_call_id"), *spent(told))
 
     async def async_post_call_failure_hook(
         self,
@@ -147,14 +193,14 @@ class Tidegate(CustomLogger):
         return False
 
     def _publish(self, kwargs: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        payload = kwargs.get("standard_logging_object")
-        if not isinstance(payload, Mapping):
+        told = kwargs.get("standard_logging_object")
+        if not isinstance(told, Mapping):
             _LOG.warning("a call without a standard_logging_object is not published")
             return None
-        self._models.learn(payload)
-        kept = record(payload)
+        self._models.learn(told)
+        kept = record(told)
         self.publisher.publish_foreign(kept.key, kept.value, FORMAT)
-        return payload
+        return told
 
     def _keep(self, call_id: str, ticket: Ticket) -> None:
         # A client may name its calls itself, twice the same: the first of them is not held on to for that.

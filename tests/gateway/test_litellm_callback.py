@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import sys
+from collections.abc import AsyncIterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from gateway import Connection, Gate, Publisher
 from gateway.letter import unseal
 from schemas.throttles import Cap, Downgrade, Slow
+from service.ingest.adapters.litellm import from_litellm
 from tests.gateway.clock import HandClock
 from tests.gateway.records import command, snapshot
 
@@ -32,7 +34,7 @@ def callback(monkeypatch: pytest.MonkeyPatch) -> Any:
         )
         modules: dict[str, dict[str, Any]] = {
             "fastapi": {"HTTPException": refusal},
-            "litellm": {},
+            "litellm": {"token_counter": lambda model, text: len(text.split())},
             "litellm.integrations": {},
             "litellm.integrations.custom_logger": {"CustomLogger": object},
         }
@@ -171,6 +173,64 @@ async def test_a_client_that_leaves_while_it_is_slowed_gives_back_what_was_held(
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert callback.gate.left("b") == 900
+
+
+def details(call_type: str) -> dict[str, Any]:
+    called = {"call_type": call_type, "model": "gpt-4o", "custom_llm_provider": "openai"}
+    return {"litellm_logging_obj": SimpleNamespace(model_call_details=called)}
+
+
+async def pass_on(callback: Any, data: dict[str, Any], chunks: list[Any], take: int) -> list[Any]:
+    """What a client gets that leaves after so many chunks."""
+
+    async def stream() -> AsyncIterator[Any]:
+        for chunk in chunks:
+            yield chunk
+
+    passed = callback.async_post_call_streaming_iterator_hook(KEY, stream(), data)
+    taken = [await anext(passed) for _ in range(take)]
+    await passed.aclose()
+    return taken
+
+
+@pytest.mark.parametrize("call_type", ["aresponses", "anthropic_messages"])
+async def test_a_stream_that_is_left_and_that_litellm_does_not_log_is_published_as_a_guess(
+    callback: Any, call_type: str
+) -> None:
+    callback.gate.take(snapshot(reserve=400))
+    data = request() | details(call_type) | {"input": "one two three", "stream": True}
+    data["metadata"] |= {"user_api_key_hash": "h", "trace_id": "t-1"}
+    await pre_call(callback, data)
+    chunks = [SimpleNamespace(type="response.output_text.delta", delta="a b ")] * 5
+    assert await pass_on(callback, data, chunks, take=2) == chunks[:2]
+    (told,) = published(callback)
+    assert (told["prompt_tokens"], told["completion_tokens"]) == (3, 4)
+    (event,) = from_litellm(told)
+    assert (event["event_id"], event["trace_id"], event["workflow"]) == ("c-1", "t-1", "w")
+    assert (event["status"], event["usage_source"], event["model"]) == (
+        "cancelled",
+        "estimated",
+        "openai/gpt-4o",
+    )
+    assert callback.gate.left("b") == 1_000, "given back"
+
+
+async def test_a_stream_that_litellm_logs_is_not_published_twice(callback: Any) -> None:
+    delta = SimpleNamespace(type="response.output_text.delta", delta="a")
+    last = SimpleNamespace(type="response.completed")
+    await pass_on(callback, request("chat") | details("acompletion"), [b"data: {}"] * 5, take=2)
+    await pass_on(callback, request("told") | details("aresponses"), [delta, last, last], take=2)
+    data = request("logged") | details("aresponses")
+    passed = callback.async_post_call_streaming_iterator_hook(KEY, _two(delta), data)
+    await anext(passed)
+    await callback.async_log_success_event(logged("logged"), None, None, None)
+    await passed.aclose()
+    assert [event["litellm_call_id"] for event in published(callback)] == ["logged"]
+
+
+async def _two(chunk: Any) -> AsyncIterator[Any]:
+    yield chunk
+    yield chunk
 
 
 async def test_two_requests_of_one_id_hold_no_more_than_one(callback: Any) -> None:

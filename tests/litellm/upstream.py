@@ -61,6 +61,14 @@ def _said(chunks: int) -> str:
     return "".join(map(_chunk, range(chunks)))
 
 
+def _words(said: Any) -> list[str]:
+    """Of the input of a response: a text, or messages whose content is a text or parts."""
+    if isinstance(said, str):
+        return said.split()
+    content = said[-1]["content"]
+    return content.split() if isinstance(content, str) else content[-1]["text"].split()
+
+
 @dataclass(slots=True)
 class Bill:
     """One try that was answered."""
@@ -88,6 +96,35 @@ class Bill:
             "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
             "completion_tokens_details": {"reasoning_tokens": self.output_tokens // 2},
         }
+
+
+def _response(bill: Bill, chunks: int) -> dict[str, Any]:
+    text = {"type": "output_text", "text": _said(chunks), "annotations": []}
+    message = {
+        "type": "message",
+        "id": "msg_1",
+        "role": "assistant",
+        "status": "completed",
+        "content": [text],
+    }
+    return {
+        "id": "resp_always_the_same",
+        "object": "response",
+        "created_at": 1,
+        "status": "completed",
+        "model": bill.model,
+        "output": [message],
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "usage": {
+            "input_tokens": bill.input_tokens,
+            "input_tokens_details": {"cached_tokens": bill.cached_tokens},
+            "output_tokens": bill.output_tokens,
+            "output_tokens_details": {"reasoning_tokens": bill.output_tokens // 2},
+            "total_tokens": bill.input_tokens + bill.output_tokens,
+        },
+    }
 
 
 class Upstream:
@@ -121,6 +158,7 @@ class Upstream:
     async def _serve(self) -> str:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/responses", self._responses)
         app.router.add_post("/v1/embeddings", self._embeddings)
         # An answer that nobody waits for is given up when its connection closes.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
@@ -161,6 +199,37 @@ class Upstream:
         }
         bill.reported = True
         return web.json_response(answer)
+
+    async def _responses(self, request: web.Request) -> web.StreamResponse:
+        """OpenAI's newer interface: usage is always reported, by a stream with its last event."""
+        asked = await request.json()
+        words = _words(asked["input"])
+        call, model = words[0], str(asked["model"])
+        behaviour = call.partition("-")[0]
+        status = await self._failure(behaviour, call, model)
+        if status:
+            return web.json_response(_ERRORS[status], status=status)
+        chunks = 400 if behaviour == "long" else 10
+        bill = self._bill(call, model, len(words) + 7, chunks * _TOKENS_PER_CHUNK)
+        if not asked.get("stream"):
+            bill.reported = True
+            return web.json_response(_response(bill, chunks))
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+
+        async def send(kind: str, **more: Any) -> None:
+            event = json.dumps({"type": kind, "sequence_number": 0, **more})
+            await response.write(f"event: {kind}\ndata: {event}\n\n".encode())
+
+        place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+        await send("response.created", response=_response(bill, 0) | {"status": "in_progress", "usage": None})
+        for number in range(chunks):
+            await send("response.output_text.delta", **place, delta=_chunk(number))
+            await asyncio.sleep(_CHUNK_S)
+        await send("response.completed", response=_response(bill, chunks))
+        bill.reported = True
+        await response.write_eof()
+        return response
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
         asked = await request.json()
