@@ -15,7 +15,7 @@ from schemas.decode import MAX_BYTES
 from schemas.reasons import Refused
 from schemas.topics import CONFIG
 from service.commands import config_apply
-from service.commands.config_explained import as_json, as_text
+from service.commands.config_explained import as_json, as_text, in_short
 from service.commands.control_yaml import as_yaml, export
 from service.commands.invocation import fail, invocation, printable
 from service.commands.rendering import line
@@ -197,7 +197,7 @@ def _told(entry: ConfigChange, book: ConfigBook, refused: Refused | None, said: 
     elif entry.value is not None:
         record = read_control(entry.key, entry.value)
         author, reason = author or record.author, reason or record.reason
-        content = line(record)
+        content = in_short(record)
     who = f" by {author}" if author else " by somebody else's means" if entry.command == "seen" else ""
     why = f" ({reason})" if reason else ""
     cut = f" … of {entry.size} bytes" if entry.size > MAX_BYTES else ""

@@ -31,7 +31,7 @@ def as_text(found: Explanation) -> Iterator[str]:
     for kind, records in found.about.items():
         yield f"{_PLURALS.get(kind, f'{kind}s')}: {len(records) or 'none'}"
         for record in records:
-            yield f"  {control_key(record)}  {_in_short(record)}"
+            yield f"  {control_key(record)}  {in_short(record)}"
 
 
 def as_json(found: Explanation) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _shown(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}"
 
 
-def _in_short(record: Control) -> str:
+def in_short(record: Control) -> str:
     """What it says beyond its defaults, and without who brought it."""
     said = {name: value for name, value in _said(record).items() if name not in _NOT_SAID}
     text = yaml.safe_dump(said, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000)
