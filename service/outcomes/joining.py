@@ -73,7 +73,7 @@ class Joining:
         for source, records in batch.items():
             where = self._sources[source]
             for record in records:
-                at = min(record.timestamp / 1_000, wall)
+                at = wall if record.timestamp < 0 else min(record.timestamp / 1_000, wall)
                 self._times.read(where, at)
                 self._take(where, record, round(max(at, self._progress.now)))
             await asyncio.sleep(0)
@@ -142,7 +142,9 @@ class Joining:
     def _outcome(self, record: ConsumerRecord) -> Outcome:
         outcome = decode(Outcome, record.value)
         allowance = self._settings.ingest.future_allowance_s
-        written = datetime.fromtimestamp(max(record.timestamp, 0) / 1_000, UTC)
+        if record.timestamp < 0:
+            return outcome  # without a time of its own it has no future
+        written = datetime.fromtimestamp(record.timestamp / 1_000, UTC)
         if outcome.occurred_at > written + timedelta(seconds=allowance):
             detail = f"later than the record's time by more than {allowance:g} s"
             raise Refused(Reason.IN_THE_FUTURE, detail, "occurred_at")

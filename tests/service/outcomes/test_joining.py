@@ -168,6 +168,19 @@ async def test_an_outcome_that_cannot_be_counted_is_kept_as_a_dead_letter() -> N
     assert sum(rollup.outcomes for rollup in rollups) == MAX_OUTCOMES
 
 
+async def test_a_record_without_a_time_is_as_good_as_any() -> None:
+    bench = Bench()
+    bench.topics.put(REACHED, reached(), datetime.fromtimestamp(-0.001, UTC))
+    await bench.turns(2)
+    bench.topics.put(COSTS, costs())
+    await bench.turns(2)
+    assert bench.written.of("dead-letters") == []
+    rollups = [OutcomeRollup.from_json(send.value or b"") for send in bench.written.of("rollups")]
+    assert [rollup.cost_nanos for rollup in rollups if rollup.workflow == "support"] == [USD]
+    await bench.turns(3)
+    assert [send for send in bench.written.of("outcome-traces") if send.value is None] == []
+
+
 async def test_after_an_outage_no_trace_expires_before_its_outcome_is_read() -> None:
     bench = Bench()
     long_ago = T0 - timedelta(days=4)
