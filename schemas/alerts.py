@@ -115,14 +115,15 @@ class Alert(Record):
         description="what it is about when it is not one workflow; its calls are those of workflows, too",
     )
     team: Label | None = None
+    budget: Label | None = Field(None, description="name of the budget record it is about")
     started_at: Timestamp = Field(description="when the behaviour began, event time")
     fired_at: Timestamp | None = Field(None, description="when it was first told, event time")
     updated_at: Timestamp
     resolved_at: Timestamp | None = None
-    sequence: Count = Field(description="grows by one with each record of this fingerprint")
     last_seen_at: Timestamp | None = Field(
         None, description="when money was last spent in this way; null = as of this record it goes on"
     )
+    sequence: Count = Field(description="grows by one with each record of this fingerprint")
     summary: Text = Field(description="one sentence that says what, how much, since when and why")
     cost_nanos: Nanos = Field(
         description="spent on calls since started_at, without charges; of a budget: spent in its window, charges"

@@ -10,7 +10,7 @@ from schemas.budgets import BudgetSnapshot
 from schemas.control import CONTROL_KINDS, ConfigChange, ConfigRejection
 from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.events import CostEvent, Outcome
-from schemas.notifications import NotificationLogEntry, ParkedNotification
+from schemas.notifications import Acknowledgement, NotificationLogEntry, ParkedNotification
 from schemas.outcomes import OutcomeRollup, TraceCosts
 from schemas.rollups import Rollup, Tick
 from schemas.throttles import ThrottleAck, ThrottleCommand, ThrottleEvent
@@ -32,6 +32,7 @@ SCHEMAS: Final[dict[str, type[Record]]] = {
     **{f"config-{kind}": model for kind, model in CONTROL_KINDS.items()},
     "config-rejection": ConfigRejection,
     "config-change": ConfigChange,
+    "acknowledgement": Acknowledgement,
     "notification-log-entry": NotificationLogEntry,
     "parked-notification": ParkedNotification,
 }
@@ -203,7 +204,6 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "result": "applied",
         "acked_at": "2026-01-31T14:08:05.400Z",
     },
-    "budget-snapshot": {
     "throttle-event": {
         "change": "started",
         "scope": {"kind": "trace", "value": "run-4711", "workflow": "support-agent"},
@@ -218,6 +218,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "proposal": "4be1c9a07d5523f6",
         "config_version": "17-3fa9c1d2",
     },
+    "budget-snapshot": {
         "budget": "care-month",
         "scope": {"kind": "team", "value": "care"},
         "unit": "nano_usd",
@@ -356,6 +357,8 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "name": "care",
         "match": {"team": "care", "severities": ["warning", "critical"]},
         "receivers": ["slack-care", "pagerduty"],
+        "group_by": ["team", "kind"],
+        "escalate": [{"after_s": 900, "receivers": ["pagerduty-lead"]}],
     },
     "config-price": {
         "kind": "price",
@@ -375,6 +378,33 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "max_values": 500,
     },
     "config-outcomes": {"kind": "outcomes", "name": "support", "workflow": "support-*"},
+    "config-maintenance": {
+        "kind": "maintenance",
+        "name": "nightly-batch",
+        "match": {"team": "data"},
+        "timezone": "Europe/Berlin",
+        "intervals": [{"weekdays": ["monday", "thursday"], "start": "22:00", "end": "04:00"}],
+    },
+    "config-inhibit": {
+        "kind": "inhibit",
+        "name": "prices-before-spend",
+        "source": {"kinds": ["dearer_calls"]},
+        "target": {"kinds": ["cost_per_trace", "creep"]},
+        "equal": ["workflow"],
+    },
+    "config-receiver_policy": {
+        "kind": "receiver_policy",
+        "name": "slack-care",
+        "cap": {"notifications": 20, "within_s": 600},
+        "daily": {"at": "09:00", "timezone": "Europe/Berlin"},
+    },
+    "config-owner": {
+        "kind": "owner",
+        "name": "support",
+        "match": {"workflow": "support-*"},
+        "owner": "ada@example.com",
+        "runbook": "https://wiki.example.com/support-agents",
+    },
     "config-rejection": {
         "key": "tuning/support",
         "offset": 18,
@@ -396,13 +426,22 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "reason": "provider outage",
         "recorded_by": "cli",
     },
+    "acknowledgement": {
+        "fingerprint": "9f2c64b1d0aa4e17",
+        "author": "ada@example.com",
+        "at": "2026-01-31T14:10:00Z",
+        "via": "cli",
+        "note": "rolling back",
+    },
     "notification-log-entry": {
         "receiver": "slack-care",
-        "fingerprint": "9f2c64b1d0aa4e17",
-        "status": "firing",
-        "severity": "critical",
+        "group": "kind=retry_loop,owner=,team=care",
+        "incident": "5b0c6f1d2e3a49788a61c0de",
         "sequence": 1,
-        "delivered_at": _T1,
+        "first_at": _T1,
+        "sent_at": _T1,
+        "firing": [{"fingerprint": "9f2c64b1d0aa4e17", "severity": "critical", "told_at": _T1}],
+        "recent": [_T1],
     },
     "parked-notification": {
         "receiver": "slack-care",

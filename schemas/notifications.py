@@ -2,32 +2,69 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from schemas.alerts import Alert, Severity, Status
-from schemas.base import Count, Label, Record, Text, Timestamp
+from schemas.alerts import Alert, Severity
+from schemas.base import Count, Label, Part, Record, Text, Timestamp
+
+MAX_TOLD: Final = 200
+"""Alerts of one group that a receiver is told of at a time. The others wait, and are counted."""
+MAX_RECENT: Final = 60
+MAX_ENDED: Final = 50
+
+
+class ToldAlert(Part):
+    """One alert that a receiver believes is firing."""
+
+    fingerprint: Label
+    severity: Severity = Field(description="the most severe that it was told")
+    told_at: Timestamp = Field(description="when it was first told")
+    acknowledged: bool = Field(False, description="whether it was told that somebody took it")
+
+
+class EndedAlert(Part):
+    """One alert whose end a receiver was told of: an older record of it is no news."""
+
+    fingerprint: Label
+    sequence: Count
 
 
 class NotificationLogEntry(Record):
-    """The last delivery for (receiver, fingerprint). Compacted by that key, shared by all replicas."""
+    """What a receiver knows of a group of alerts. Compacted by `RECEIVER/GROUP`, shared by all replicas.
+
+    Written once per delivery, so that a delivery is remembered wholly or not at all.
+    """
+
+    max_bytes: ClassVar[int] = 327_680
 
     receiver: Label
-    fingerprint: Label
-    status: Status
-    severity: Severity
-    sequence: Count
-    delivered_at: Timestamp
+    group: Text = Field(description="`kind=retry_loop,owner=,team=care`, `storm=…` or `daily`")
+    incident: Label = Field(description="the group's present incident, or its last one")
+    sequence: Count = Field(description="of the last notification about the incident")
+    first_at: Timestamp = Field(description="wall time at which the incident was told first")
+    sent_at: Timestamp = Field(description="wall time of the last delivery")
+    firing: Annotated[list[ToldAlert], Field(max_length=MAX_TOLD)] = Field(
+        [], description="empty when the incident is over"
+    )
+    ended: Annotated[list[EndedAlert], Field(max_length=MAX_ENDED)] = Field([], description="the latest ones")
+    recent: Annotated[list[Timestamp], Field(max_length=MAX_RECENT)] = Field(
+        [], description="deliveries that may still count towards the receiver's cap"
+    )
+    reference: Text | None = Field(None, description="what the receiver calls the incident, where it said so")
 
 
 class ParkedNotification(Record):
     """A notification no receiver would take. Kept so that it can be read, mended and sent again."""
 
-    max_bytes: ClassVar[int] = 196_608
+    max_bytes: ClassVar[int] = 458_752
 
     receiver: Label
-    alert: Alert
+    alert: Alert = Field(description="the alert that it speaks of first, as it was told")
+    others: Annotated[list[Label], Field(max_length=2 * MAX_TOLD)] = Field(
+        [], description="fingerprints of the other alerts in it"
+    )
     outcome: Literal["final_error", "retries_exhausted"]
     detail: Text
     attempts: Count

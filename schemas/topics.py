@@ -11,7 +11,7 @@ from schemas.budgets import BudgetSnapshot
 from schemas.control import ConfigChange, ConfigRejection, Control
 from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.events import CostEvent, Outcome
-from schemas.notifications import NotificationLogEntry, ParkedNotification
+from schemas.notifications import Acknowledgement, NotificationLogEntry, ParkedNotification
 from schemas.outcomes import OutcomeRollup, TraceCosts
 from schemas.rollups import Rollup, Tick
 from schemas.throttles import ThrottleAck, ThrottleCommand, ThrottleEvent
@@ -67,9 +67,10 @@ BUDGET_LEDGERS = Topic("budget-ledgers", (), "ledger/budget, usual/budget, progr
 CONFIG = Topic("config", (Control,), "kind/name", 1, "compact", -1)
 CONFIG_HISTORY = Topic("config-history", (ConfigChange,), "kind/name", 1, "delete", -1)
 CONFIG_REJECTIONS = Topic("config-rejections", (ConfigRejection,), "kind/name", 1, "delete", 30 * DAY_MS)
-NOTIFICATION_LOG = Topic(
-    "notification-log", (NotificationLogEntry,), "receiver/fingerprint", 1, "compact", -1
+ACKNOWLEDGEMENTS = Topic(
+    "acknowledgements", (Acknowledgement,), "fingerprint", 1, "compact,delete", 90 * DAY_MS
 )
+NOTIFICATION_LOG = Topic("notification-log", (NotificationLogEntry,), "receiver/group", 1, "compact", -1)
 PARKED_NOTIFICATIONS = Topic(
     "parked-notifications", (ParkedNotification,), "receiver/fingerprint", 1, "delete", 30 * DAY_MS
 )
@@ -88,13 +89,14 @@ TOPICS: Final = (
     ALERTS,
     THROTTLE_COMMANDS,
     THROTTLE_ACKS,
-    BUDGETS,
     THROTTLE_EVENTS,
     THROTTLE_STATE,
+    BUDGETS,
     BUDGET_LEDGERS,
     CONFIG,
     CONFIG_HISTORY,
     CONFIG_REJECTIONS,
+    ACKNOWLEDGEMENTS,
     NOTIFICATION_LOG,
     PARKED_NOTIFICATIONS,
     WORKFLOW_STATE,

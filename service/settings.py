@@ -249,8 +249,16 @@ class NotifySettings(Section):
     dropped. A resolved alert is said once, so an outage of the vendor must fit in here."""
     backoff_initial_s: Seconds = 1.0
     backoff_max_s: Seconds = 60.0
+    group_wait_s: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """A new incident waits so long for what belongs to it. Route records may say otherwise, as of all five."""
+    page_wait_s: Annotated[float, Field(ge=0, le=86_400)] = 0.0
+    """… if it is critical: at once."""
+    group_interval_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
+    """What changes within an incident is told no sooner after the last time."""
+    page_interval_s: Annotated[float, Field(ge=0, le=86_400)] = 15.0
+    """… if it is critical, or the incident is over."""
     repeat_interval_s: Annotated[float, Field(ge=1, le=604_800)] = 14_400.0
-    """How often a receiver is reminded of an incident that still fires."""
+    """How often a receiver is reminded of an incident that still fires and that nobody took."""
     link: Annotated[str, Field(pattern=r"^https?://", max_length=500)] | None = None
     """Where people read more about an incident; `{fingerprint}` and `{workflow}` are filled in."""
     receivers: dict[Name, ReceiverSettings] = {}

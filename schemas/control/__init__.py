@@ -17,9 +17,11 @@ from schemas.control.history import ConfigChange
 from schemas.control.launch import Launch
 from schemas.control.outcomes import Outcomes
 from schemas.control.price import Price, PriceStep
+from schemas.control.quiet import Inhibit, Interval, Maintenance, Side, Silence
+from schemas.control.receiver import Cap, Daily, Owner, ReceiverPolicy
 from schemas.control.record import Control, Match, Pattern, Seconds, Spec
 from schemas.control.rejection import ConfigRejection
-from schemas.control.route import Route, Silence
+from schemas.control.route import Escalation, GroupLabel, Route, Timing
 from schemas.control.rule import (
     Ladder,
     Rule,
@@ -40,19 +42,28 @@ __all__ = [
     "MANY_VALUED",
     "Approval",
     "Budget",
+    "Cap",
     "ConfigChange",
     "ConfigRejection",
     "Control",
     "ControlRecord",
+    "Daily",
+    "Escalation",
+    "GroupLabel",
     "Guard",
+    "Inhibit",
+    "Interval",
     "Ladder",
     "Launch",
+    "Maintenance",
     "Match",
     "Outcomes",
+    "Owner",
     "Pattern",
     "Price",
     "PriceStep",
     "Protected",
+    "ReceiverPolicy",
     "Route",
     "Rule",
     "RuleAction",
@@ -63,9 +74,11 @@ __all__ = [
     "RuleSlow",
     "Rung",
     "Seconds",
+    "Side",
     "Silence",
     "Spec",
     "Switch",
+    "Timing",
     "Tuning",
     "TuningScope",
     "TuningSettings",
@@ -73,7 +86,22 @@ __all__ = [
 ]
 
 ControlRecord = Annotated[
-    Tuning | Budget | Rule | Switch | Guard | Approval | Launch | Silence | Route | Price | Watch | Outcomes,
+    Tuning
+    | Budget
+    | Rule
+    | Switch
+    | Guard
+    | Approval
+    | Launch
+    | Silence
+    | Route
+    | Price
+    | Watch
+    | Outcomes
+    | Maintenance
+    | Inhibit
+    | ReceiverPolicy
+    | Owner,
     Field(discriminator="kind"),
 ]
 CONTROL_KINDS: dict[str, type[Control]] = {
@@ -89,7 +117,26 @@ CONTROL_KINDS: dict[str, type[Control]] = {
     "price": Price,
     "watch": Watch,
     "outcomes": Outcomes,
+    "maintenance": Maintenance,
+    "inhibit": Inhibit,
+    "receiver_policy": ReceiverPolicy,
+    "owner": Owner,
 }
 CONTROL: TypeAdapter[
-    Tuning | Budget | Rule | Switch | Guard | Approval | Launch | Silence | Route | Price | Watch | Outcomes
+    Tuning
+    | Budget
+    | Rule
+    | Switch
+    | Guard
+    | Approval
+    | Launch
+    | Silence
+    | Route
+    | Price
+    | Watch
+    | Outcomes
+    | Maintenance
+    | Inhibit
+    | ReceiverPolicy
+    | Owner
 ] = TypeAdapter(ControlRecord)

@@ -82,6 +82,7 @@ def alert(
         workflow=called,
         scope=scope,
         team=budget.scope.value if budget.scope.kind == "team" else None,
+        budget=budget.name,
         started_at=_at(told.since),
         fired_at=_at(told.since),
         updated_at=_at(max(now, told.since)),

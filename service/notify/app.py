@@ -1,4 +1,4 @@
-"""The notify role: reads alerts, tells people. The numbers are those of README.md."""
+"""The notify role: reads alerts, tells people. Only puts the parts together."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import asyncio
 import logging
 import random
 from contextlib import AsyncExitStack
-from datetime import timedelta
-from typing import Any, Final
+from datetime import datetime, timedelta
 
-from schemas.topics import ALERTS, DEAD_LETTERS, NOTIFICATION_LOG, PARKED_NOTIFICATIONS
+from schemas.notifications import Acknowledgement, NotificationLogEntry, ParkedNotification
+from schemas.topics import ACKNOWLEDGEMENTS, ALERTS, DEAD_LETTERS, NOTIFICATION_LOG, PARKED_NOTIFICATIONS
 from service.kafka import (
-    CommitFailedError,
-    Consumer,
-    ConsumerRebalanceListener,
-    IllegalStateError,
     KafkaError,
-    TopicPartition,
+    Producer,
     consumer,
     producer,
     require_topics,
@@ -25,24 +21,24 @@ from service.kafka import (
 )
 from service.kafka.config_view import ConfigView
 from service.notify import http
+from service.notify.ack_view import AcknowledgementView
+from service.notify.acknowledgements import Acknowledgements
+from service.notify.chronicle import of_the_day
 from service.notify.courier import Courier
+from service.notify.daily import DailyBox
 from service.notify.desk import Desk
 from service.notify.log import NotificationLog
-from service.notify.pipeline import RetryPolicy
-from service.notify.roster import enlist
+from service.notify.reader import AlertReader
+from service.notify.retry import RetryPolicy
+from service.notify.roster import Enlisted, enlist
+from service.notify.routing import Pace
 from service.notify.template import Link
+from service.notify.told import log_key
+from service.rules.config import ConfigBook
 from service.runtime.clock import Clock, SystemClock
 from service.runtime.health import Health, serve
-from service.runtime.metrics import NOTIFY_LAG
 from service.runtime.tasks import until_one_ends
-from service.settings import NotifySettings, Settings
-
-MAX_UNFINISHED: Final = 1_000
-"""Alerts read and not finished; beyond, reading pauses until half of them are."""
-QUIET_S: Final = 15.0
-"""How long requests that are out may take to end when partitions go or the process stops."""
-_POLL_MS: Final = 200
-_MAX_RECORDS: Final = 100
+from service.settings import KafkaSettings, NotifySettings, Settings
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,158 +59,135 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
     health.set_ready("alerts", False, "waiting for partitions")
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(http.client())
-        roster = enlist(notify.receivers, client, clock, Link(notify.link) if notify.link else None)
+        link = Link(notify.link) if notify.link else None
+        roster = enlist(notify.receivers, client, clock)
         if not roster:
             _LOG.warning("no receivers in the settings: alerts are read, and nobody is told")
         port = await stack.enter_async_context(
             serve(health, settings.health.host, settings.health.port_of("notify"))
         )
         sender = await stack.enter_async_context(started(producer(kafka, client_id="tidegate-notify"), kafka))
-        needed = [kafka.topic(t) for t in (ALERTS, NOTIFICATION_LOG, PARKED_NOTIFICATIONS, DEAD_LETTERS)]
-        await require_topics(sender, needed)
-        config = await stack.enter_async_context(ConfigView(kafka, clock, "notify", health=health))
-        reader = await stack.enter_async_context(started(consumer(kafka, group_id=notify.group_id), kafka))
+        topics = (ALERTS, ACKNOWLEDGEMENTS, NOTIFICATION_LOG, PARKED_NOTIFICATIONS, DEAD_LETTERS)
+        await require_topics(sender, [kafka.topic(t) for t in topics])
         log = NotificationLog(kafka, sender)
-        desk = Desk(kafka, config, log, sender)
-        couriers = [
-            _courier(name, enlisted.receiver, desk, notify, clock) for name, enlisted in roster.items()
-        ]
-        for courier, enlisted in zip(couriers, roster.values(), strict=True):
-            desk.employ(courier, enlisted.min_severity)
-        counter = Counter(reader, kafka.topic(ALERTS), desk, log, health, clock)
-        _LOG.info("notify: %d receivers, health and metrics on port %d", len(couriers), port)
+        staff = Staff(kafka, notify, roster, log, sender, clock, link)
+        config = ConfigView(kafka, clock, "notify", health=health)
+        config.on_change(staff.reconfigure)
+        await stack.enter_async_context(config)
+        view = await stack.enter_async_context(AcknowledgementView(kafka, staff.acknowledge))
+        alerts = await stack.enter_async_context(started(consumer(kafka, group_id=notify.group_id), kafka))
+        reader = AlertReader(
+            kafka,
+            alerts,
+            sender,
+            staff.desk,
+            log,
+            health,
+            clock,
+            quiet=staff.quiet,
+            wake=staff.wake,
+        )
+        staff.reader = reader
+        _LOG.info("notify: %d receivers, health and metrics on port %d", len(roster), port)
         try:
-            await until_one_ends(counter.run(stop), config.failed(), *(courier.run() for courier in couriers))
+            await until_one_ends(
+                reader.run(stop),
+                config.failed(),
+                view.failed(),
+                staff.read_days(),
+                *(courier.run() for courier in staff.couriers.values()),
+            )
         except KafkaError as error:
             raise unavailable(error, kafka) from error
 
 
-def _courier(name: str, receiver: Any, desk: Desk, notify: NotifySettings, clock: Clock) -> Courier:
-    return Courier(
-        name,
-        receiver,
-        desk,
-        policy=RetryPolicy(notify.max_attempts, notify.backoff_initial_s, notify.backoff_max_s),
-        repeat_interval=timedelta(seconds=notify.repeat_interval_s),
-        clock=clock,
-        chance=random.random,
-    )
-
-
-class Counter(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types, and asks for the class
-    """Reads alerts in, and commits what is finished.
-
-    Whatever is read while partitions change hands is thrown away and read again from the committed offsets, after
-    the notification log has been read to its end. So a record never meets an older log than its last owner left.
-    """
+class Staff:
+    """The desk, and a courier for each receiver."""
 
     def __init__(
         self,
-        reader: Consumer,
-        topic: str,
-        desk: Desk,
+        kafka: KafkaSettings,
+        notify: NotifySettings,
+        roster: dict[str, Enlisted],
         log: NotificationLog,
-        health: Health,
+        producer: Producer,
         clock: Clock,
+        link: Link | None,
     ) -> None:
-        self._reader = reader
-        self._topic = topic
-        self._desk = desk
+        self.reader: AlertReader | None = None
+        self.couriers: dict[str, Courier] = {}
+        self._kafka = kafka
         self._log = log
-        self._health = health
-        self._clock = clock
-        self._moving = True
-        self._stale = True
-        self._paused = False
-        self._failure: Exception | None = None
-
-    async def run(self, stop: asyncio.Event) -> None:
-        self._health.expect("alerts")
-        self._reader.subscribe([self._topic], listener=self)
-        while not stop.is_set():
-            if self._failure is not None:
-                raise self._failure
-            if self._stale and not self._moving:
-                self._stale = False
-                await self._begin()
-            await self._read()
-            await self._commit()
-            self._health.beat("alerts")
-        await self._desk.quiet(QUIET_S)
-        await self._commit()
-
-    async def _begin(self) -> None:
-        """1. Take up the partitions where the last owner left them."""
-        await self._log.catch_up()
-        expired = await self._log.expire(self._clock.now())
-        partitions = self._reader.assignment()
-        try:
-            for partition in partitions:
-                if (offset := await self._reader.committed(partition)) is None:
-                    await self._reader.seek_to_beginning(partition)
-                else:
-                    self._reader.seek(partition, offset)
-        except IllegalStateError:
-            return  # taken away meanwhile: the next round begins again
-        ids = sorted(partition.partition for partition in partitions)
-        _LOG.info("partitions %s; %d log entries, %d expired", ids, len(self._log.told), expired)
-        # Without a partition too: a replica that stands by is as ready as it can be.
-        self._health.set_ready("alerts", True)
-
-    async def _read(self) -> None:
-        self._pause_or_resume()
-        batch = await self._reader.getmany(timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
-        for partition, records in batch.items():
-            for record in records:
-                if not self._ours():
-                    return
-                alert = await self._desk.read(record)
-                if not self._ours():
-                    return
-                self._desk.accept(record, alert)
-            if (end := self._reader.highwater(partition)) is not None:
-                NOTIFY_LAG.labels(partition.partition).set(max(0, end - records[-1].offset - 1))
-
-    def _ours(self) -> bool:
-        """Whether the partitions are the same as when `_begin` last ended."""
-        return not (self._stale or self._moving)
-
-    def _pause_or_resume(self) -> None:
-        unfinished = self._desk.unfinished
-        if unfinished >= MAX_UNFINISHED and not self._paused:
-            _LOG.warning("%d alerts wait for delivery: reading pauses", unfinished)
-        self._paused = unfinished >= (MAX_UNFINISHED // 2 if self._paused else MAX_UNFINISHED)
-        partitions = self._reader.assignment()
-        if self._paused:
-            self._reader.pause(*partitions)
-        else:
-            self._reader.resume(*partitions)
-
-    async def _commit(self) -> None:
-        """7. Commit, in order, what is finished."""
-        offsets = self._desk.committable()
-        if not offsets:
-            return
-        try:
-            await self._reader.commit(
-                {TopicPartition(self._topic, partition): offset for partition, offset in offsets.items()}
+        self._producer = producer
+        self._days: asyncio.Queue[datetime] = asyncio.Queue()
+        self.desk = Desk(
+            log.told,
+            Acknowledgements(),
+            {name: enlisted.min_severity for name, enlisted in roster.items()},
+            pace=_pace(notify),
+            link=link,
+            woken=lambda name: self.couriers[name].wake(),
+        )
+        policy = RetryPolicy(notify.max_attempts, notify.backoff_initial_s, notify.backoff_max_s)
+        began = clock.now()
+        for name, enlisted in roster.items():
+            outbox = self.desk.outbox(name, enlisted.receiver.wants)
+            daily = DailyBox(name, self.desk, began, self._days.put_nowait)
+            self.couriers[name] = Courier(
+                name,
+                enlisted.receiver,
+                [outbox, daily],
+                self,
+                policy=policy,
+                clock=clock,
+                chance=random.random,
             )
-        except (CommitFailedError, IllegalStateError) as error:
-            # Partitions are changing hands. The log keeps what is told from being told again.
-            _LOG.info("commit left to the next owner: %s", error)
-        else:
-            self._desk.committed(offsets)
 
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        """8. Hand over: end what is out, commit, forget."""
-        self._moving = self._stale = True
-        try:
-            await self._desk.quiet(QUIET_S)
-            if revoked:
-                await self._commit()
-            self._desk.forget()
-        except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on: the loop raises it
-            self._failure = error
+    # --- what couriers ask and say ------------------------------------------------------------------------
 
-    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        self._moving, self._stale = False, True
+    @property
+    def open(self) -> bool:
+        return self.reader is not None and self.reader.open
+
+    async def record(self, entry: NotificationLogEntry) -> None:
+        await self._log.record(entry)
+
+    async def park(self, parked: ParkedNotification) -> None:
+        topic = self._kafka.topic(PARKED_NOTIFICATIONS)
+        key = log_key(parked.receiver, parked.alert.fingerprint).encode()
+        await self._producer.send_and_wait(topic, parked.to_json(), key=key)
+
+    # --- what changes -------------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        for courier in self.couriers.values():
+            courier.wake()
+
+    def reconfigure(self, book: ConfigBook) -> None:
+        self.desk.reconfigure(book)
+        self.wake()
+
+    def acknowledge(self, said: Acknowledgement) -> None:
+        self.desk.acknowledge(said)
+        self.wake()
+
+    async def quiet(self, within_s: float) -> None:
+        """Let the requests that are out end, and start no others."""
+        await asyncio.gather(*(courier.quiet(within_s) for courier in self.couriers.values()))
+
+    async def read_days(self) -> None:
+        """Read what daily digests ask for. Raises KafkaError, BrokerUnavailable."""
+        while True:
+            since = await self._days.get()
+            self.desk.tell_day(since, await of_the_day(self._kafka, since))
+            self.wake()
+
+
+def _pace(notify: NotifySettings) -> Pace:
+    return Pace(
+        wait=timedelta(seconds=notify.group_wait_s),
+        page_wait=timedelta(seconds=notify.page_wait_s),
+        interval=timedelta(seconds=notify.group_interval_s),
+        page_interval=timedelta(seconds=notify.page_interval_s),
+        repeat=timedelta(seconds=notify.repeat_interval_s),
+    )

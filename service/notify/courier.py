@@ -1,24 +1,22 @@
-"""One receiver's deliveries: takes what is due, asks once more whether it must be said, sends, retries."""
+"""One receiver's deliveries: takes what is due, sends, tries again, remembers."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime
 from typing import Final as Constant
 from typing import Literal, Protocol
 
-from schemas.alerts import Alert
 from schemas.notifications import NotificationLogEntry, ParkedNotification
-from service.notify.backlog import Backlog, Job, Source
-from service.notify.pipeline import Mute, RetryPolicy, backoff, repeat, silenced
+from service.notify.notification import Notification
+from service.notify.outbox import Delivery
 from service.notify.receiver import Delivered, Final, Receiver, Result, Retry
-from service.rules.config import ConfigBook
+from service.notify.retry import RetryPolicy, backoff
 from service.runtime.clock import Clock
 from service.runtime.metrics import (
     NOTIFY_DELAY,
-    NOTIFY_MUTED,
     NOTIFY_PARKED,
     NOTIFY_PENDING,
     NOTIFY_RETRIES,
@@ -26,21 +24,34 @@ from service.runtime.metrics import (
     NOTIFY_SENDS,
 )
 
-MAX_REFUSED: Constant = 10_000
-"""States a receiver refused for good that are remembered."""
+_PATIENCE_S: Constant = 3_600.0
+"""Longest sleep: a wall clock that is set meanwhile is noticed after it."""
 
 _LOG = logging.getLogger(__name__)
+
+
+class Box(Protocol):
+    """Where a notification came from, and where it is said what became of it."""
+
+    def refresh(self, delivery: Delivery, now: datetime) -> bool: ...
+    def done(self, delivery: Delivery, now: datetime, reference: str | None) -> NotificationLogEntry: ...
+    def give_up(self, delivery: Delivery, now: datetime, *, final: bool) -> NotificationLogEntry | None: ...
+    def back(self, delivery: Delivery) -> None: ...
+    def take(self, now: datetime) -> Delivery | None: ...
+    def wake_at(self, now: datetime) -> datetime | None: ...
+    def waiting(self, now: datetime) -> int: ...
+    def clear(self) -> None: ...
 
 
 class Office(Protocol):
     """What all couriers share."""
 
     @property
-    def book(self) -> ConfigBook: ...
+    def open(self) -> bool:
+        """Whether the alerts are ours and have been read up to the end: else nothing is begun."""
+        ...
 
-    def last_told(self, receiver: str, fingerprint: str) -> NotificationLogEntry | None: ...
-
-    async def delivered(self, entry: NotificationLogEntry) -> None:
+    async def record(self, entry: NotificationLogEntry) -> None:
         """Make a delivery known to all replicas."""
         ...
 
@@ -48,9 +59,14 @@ class Office(Protocol):
         """Keep what could not be delivered."""
         ...
 
-    def finished(self, source: Source) -> None:
-        """This receiver is done with a record."""
-        ...
+
+class _Trip:
+    """A delivery under way, and when it may be tried (again)."""
+
+    def __init__(self, box: Box, delivery: Delivery, not_before: float) -> None:
+        self.box = box
+        self.delivery = delivery
+        self.not_before = not_before
 
 
 class Courier:
@@ -60,40 +76,36 @@ class Courier:
         self,
         name: str,
         receiver: Receiver,
+        boxes: list[Box],
         office: Office,
         *,
         policy: RetryPolicy,
-        repeat_interval: timedelta,
         clock: Clock,
         chance: Callable[[], float],
     ) -> None:
         self.name = name
-        self.backlog = Backlog()
         self._receiver = receiver
+        self._boxes = boxes
         self._office = office
         self._policy = policy
-        self._repeat_interval = repeat_interval
         self._clock = clock
         self._chance = chance
+        self._trips: list[_Trip] = []
         self._attempts: set[asyncio.Task[None]] = set()
+        self._held_until = 0.0
         self._wake = asyncio.Event()
-        self._open = True
-        self._refused: dict[str, Alert] = {}
+        self._stopped = False
 
-    def put(self, alert: Alert, source: Source) -> None:
-        """Have an alert delivered; `Office.finished` says when."""
-        if (replaced := self.backlog.put(alert, source)) is not None:
-            self._office.finished(replaced)
-        NOTIFY_PENDING.labels(self.name).set(len(self.backlog))
+    def wake(self) -> None:
+        """Something changed: look again whose turn it is."""
         self._wake.set()
 
     async def run(self) -> None:
         try:
             while True:
                 self._wake.clear()
-                now = self._clock.monotonic()
-                self._begin_what_is_due(now)
-                await self._something(now)
+                self._begin_what_is_due()
+                await self._something()
                 for done in [attempt for attempt in self._attempts if attempt.done()]:
                     self._attempts.discard(done)
                     if not done.cancelled():
@@ -102,15 +114,9 @@ class Courier:
             for attempt in self._attempts:
                 attempt.cancel()
 
-    def _begin_what_is_due(self, now: float) -> None:
-        while self._open and len(self._attempts) < self._receiver.concurrency:
-            if (job := self.backlog.take(now)) is None:
-                return
-            self._attempts.add(asyncio.create_task(self._attempt(job), name=f"to {self.name}"))
-
     async def quiet(self, within_s: float) -> None:
         """Start nothing more, let what is out end, cancel what has not after `within_s`, and forget the rest."""
-        self._open = False
+        self._stopped = True
         try:
             if attempts := set(self._attempts):
                 _, late = await asyncio.wait(attempts, timeout=within_s)
@@ -120,114 +126,144 @@ class Courier:
                     _LOG.warning("%s: gave up on %d requests; they will be repeated", self.name, len(late))
                     await asyncio.wait(late)
         finally:
-            self.backlog.clear()
+            self._trips.clear()
+            for box in self._boxes:
+                box.clear()
             NOTIFY_PENDING.labels(self.name).set(0)
-            self._open = True
+            self._stopped = False
             self._wake.set()
 
-    async def _something(self, now: float) -> None:
-        """Return when an attempt ends, something is put, or the next job's time has come."""
+    # --- whose turn it is ---------------------------------------------------------------------------------
+
+    @property
+    def _may_begin(self) -> bool:
+        return not self._stopped and self._office.open and len(self._attempts) < self._receiver.concurrency
+
+    def _begin_what_is_due(self) -> None:
+        while self._may_begin and (trip := self._next()) is not None:
+            self._attempts.add(asyncio.create_task(self._attempt(trip), name=f"to {self.name}"))
+        now = self._clock.now()
+        waiting = len(self._trips) + sum(box.waiting(now) for box in self._boxes)
+        NOTIFY_PENDING.labels(self.name).set(waiting)
+
+    def _next(self) -> _Trip | None:
+        """The most urgent of what is tried again and what is new."""
+        elapsed, now = self._clock.monotonic(), self._clock.now()
+        if elapsed < self._held_until:
+            return None
+        for box in self._boxes:
+            if (delivery := box.take(now)) is not None:
+                self._trips.append(_Trip(box, delivery, elapsed))
+        ready = [trip for trip in self._trips if trip.not_before <= elapsed]
+        if not ready:
+            return None
+        chosen = min(ready, key=lambda trip: trip.delivery.urgency)
+        self._trips.remove(chosen)
+        return chosen
+
+    def _sleep_s(self) -> float | None:
+        """How long nothing can begin that is known by now; None: not before something happens."""
+        if not self._may_begin:
+            return None
+        elapsed, now = self._clock.monotonic(), self._clock.now()
+        waits = [trip.not_before - elapsed for trip in self._trips]
+        for box in self._boxes:
+            if (at := box.wake_at(now)) is not None:
+                waits.append((at - now).total_seconds())
+        if not waits:
+            return None
+        return min(max(min(waits), self._held_until - elapsed, 0.0), _PATIENCE_S)
+
+    async def _something(self) -> None:
+        """Return when an attempt ends, something changes, or the next one's time has come."""
         waits: set[asyncio.Task[object]] = {asyncio.create_task(self._wake.wait())}
-        due = self.backlog.wake_at()
-        if due is not None and self._open and len(self._attempts) < self._receiver.concurrency:
-            waits.add(asyncio.create_task(self._clock.sleep(max(0.0, due - now))))
+        if (sleep_s := self._sleep_s()) is not None:
+            waits.add(asyncio.create_task(self._clock.sleep(sleep_s)))
         try:
             await asyncio.wait({*waits, *self._attempts}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()
 
-    async def _attempt(self, job: Job) -> None:
-        alert = job.alert
-        if (mute := self._mute(alert)) is not None:
-            NOTIFY_MUTED.labels(self.name, mute).inc()
-            self._finish(job)
-            return
-        if job.attempts:
+    # --- one attempt --------------------------------------------------------------------------------------
+
+    async def _attempt(self, trip: _Trip) -> None:
+        delivery = trip.delivery
+        if delivery.attempts:
+            # A silence may have begun meanwhile, and the numbers are newer.
+            if not trip.box.refresh(delivery, self._clock.now()):
+                trip.box.back(delivery)
+                return
             NOTIFY_RETRIES.labels(self.name).inc()
         began = self._clock.monotonic()
-        result = await self._receiver.send(alert)
+        result = await self._receiver.send(delivery.said)
         ended = self._clock.monotonic()
         NOTIFY_SEND_SECONDS.labels(self.name).observe(ended - began)
-        self.backlog.hold(ended + self._receiver.interval_s)
-        job.attempts += 1
-        await self._settle(job, result)
+        self._held_until = max(self._held_until, ended + self._receiver.interval_s)
+        delivery.attempts += 1
+        await self._settle(trip, result)
 
-    async def _settle(self, job: Job, result: Result) -> None:
-        alert = job.alert
-        what = f"{alert.kind} in {alert.workflow!r} ({alert.fingerprint} #{alert.sequence}, {alert.status})"
+    async def _settle(self, trip: _Trip, result: Result) -> None:
+        said, attempts = trip.delivery.said, trip.delivery.attempts
+        what = describe(said)
         match result:
-            case Delivered():
+            case Delivered(reference):
                 NOTIFY_SENDS.labels(self.name, "delivered").inc()
-                await self._delivered(alert)
+                await self._delivered(trip, reference)
                 _LOG.info("%s: told of %s", self.name, what)
-                self._finish(job)
             case Final(reason, detail):
                 NOTIFY_SENDS.labels(self.name, "final").inc()
                 _LOG.error("%s: %s, parked: %s: %s", self.name, what, reason, detail)
-                self._remember_refusal(alert)
-                await self._park(job, "final_error", detail)
-            case Retry(reason, detail) if job.attempts >= self._policy.max_attempts:
+                await self._park(trip, "final_error", detail)
+            case Retry(reason, detail) if attempts >= self._policy.max_attempts:
                 NOTIFY_SENDS.labels(self.name, "retryable").inc()
-                _LOG.error("%s: %s, parked after %d attempts: %s", self.name, what, job.attempts, detail)
-                await self._park(job, "retries_exhausted", detail)
+                _LOG.error("%s: %s, parked after %d attempts: %s", self.name, what, attempts, detail)
+                await self._park(trip, "retries_exhausted", detail)
             case Retry(reason, detail, after_s):
                 NOTIFY_SENDS.labels(self.name, "retryable").inc()
                 now = self._clock.monotonic()
-                wait_s = backoff(self._policy, job.attempts, after_s, self._chance())
+                wait_s = backoff(self._policy, attempts, after_s, self._chance())
                 if after_s is not None:
-                    self.backlog.hold(now + after_s)
+                    self._held_until = max(self._held_until, now + after_s)
                 _LOG.warning("%s: %s, again in %.1f s: %s: %s", self.name, what, wait_s, reason, detail)
-                if (replaced := self.backlog.again(job, now + wait_s)) is not None:
-                    self._office.finished(replaced)
+                trip.not_before = now + wait_s
+                self._trips.append(trip)
 
-    def _mute(self, alert: Alert) -> Mute | None:
+    async def _delivered(self, trip: _Trip, reference: str | None) -> None:
         now = self._clock.now()
-        if silenced(alert, self._office.book.silences, now) is not None:
-            return Mute.SILENCED
-        refused = self._refused.get(alert.fingerprint)
-        if refused is not None and (refused.status, refused.severity) == (alert.status, alert.severity):
-            return Mute.REFUSED_BEFORE
-        return repeat(alert, self._office.last_told(self.name, alert.fingerprint), now, self._repeat_interval)
-
-    def _remember_refusal(self, alert: Alert) -> None:
-        self._refused.pop(alert.fingerprint, None)
-        self._refused[alert.fingerprint] = alert
-        if len(self._refused) > MAX_REFUSED:
-            del self._refused[next(iter(self._refused))]
-
-    async def _delivered(self, alert: Alert) -> None:
-        now = self._clock.now()
-        self._refused.pop(alert.fingerprint, None)
-        NOTIFY_DELAY.observe(max(0.0, (now - alert.updated_at).total_seconds()))
-        await self._office.delivered(
-            NotificationLogEntry(
-                receiver=self.name,
-                fingerprint=alert.fingerprint,
-                status=alert.status,
-                severity=alert.severity,
-                sequence=alert.sequence,
-                delivered_at=now,
-            )
-        )
+        for line in trip.delivery.said.news:
+            NOTIFY_DELAY.observe(max(0.0, (now - line.alert.updated_at).total_seconds()))
+        await self._office.record(trip.box.done(trip.delivery, now, reference))
+        trip.box.back(trip.delivery)
 
     async def _park(
-        self, job: Job, outcome: Literal["final_error", "retries_exhausted"], detail: str
+        self, trip: _Trip, outcome: Literal["final_error", "retries_exhausted"], detail: str
     ) -> None:
         NOTIFY_PARKED.labels(self.name, outcome).inc()
-        await self._office.park(
-            ParkedNotification(
-                receiver=self.name,
-                alert=job.alert,
-                outcome=outcome,
-                detail=detail,
-                attempts=job.attempts,
-                parked_at=self._clock.now(),
+        now, said = self._clock.now(), trip.delivery.said
+        entry = trip.box.give_up(trip.delivery, now, final=outcome == "final_error")
+        if said.lead is not None:
+            others = [line.alert.fingerprint for line in said.news if line.alert is not said.lead]
+            await self._office.park(
+                ParkedNotification(
+                    receiver=self.name,
+                    alert=said.lead,
+                    others=others,
+                    outcome=outcome,
+                    detail=detail,
+                    attempts=trip.delivery.attempts,
+                    parked_at=now,
+                )
             )
-        )
-        self._finish(job)
+        if entry is not None:
+            await self._office.record(entry)
+        trip.box.back(trip.delivery)
 
-    def _finish(self, job: Job) -> None:
-        self.backlog.done(job)
-        self._office.finished(job.source)
-        NOTIFY_PENDING.labels(self.name).set(len(self.backlog))
+
+def describe(said: Notification) -> str:
+    """`retry_loop in 'support-agent' (incident 4be1… #1, opened; 1 firing, 0 over)`."""
+    lead = "nothing" if said.lead is None else f"{said.lead.kind} in {said.lead.workflow!r}"
+    return (
+        f"{lead} (incident {said.incident} #{said.sequence}, {said.why};"
+        f" {len(said.firing)} firing, {len(said.resolved)} over)"
+    )

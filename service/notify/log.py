@@ -1,65 +1,20 @@
-"""The notification log: who was told what last, on a compacted topic that all replicas share."""
+"""The notification log: who knows what, on a compacted topic that all replicas share."""
 
 from __future__ import annotations
 
 import logging
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from schemas.decode import decode
 from schemas.notifications import NotificationLogEntry
 from schemas.reasons import Refused
 from schemas.topics import NOTIFICATION_LOG
 from service.kafka import Producer, TopicPartition, consumer, started
+from service.notify.told import Told, log_key
 from service.runtime.metrics import NOTIFY_REFUSED
 from service.settings import KafkaSettings
 
-KEEP: Final = timedelta(days=100)
-"""Longer than the alerts topic keeps its records: while an alert can be read again, it is known who was told."""
-
 _LOG = logging.getLogger(__name__)
-
-
-def log_key(receiver: str, fingerprint: str) -> str:
-    return f"{receiver}/{fingerprint}"
-
-
-class Told:
-    """What the log amounts to. Pure."""
-
-    def __init__(self) -> None:
-        self._entries: dict[str, dict[str, NotificationLogEntry]] = {}
-
-    def apply(self, entry: NotificationLogEntry) -> None:
-        self._entries.setdefault(entry.fingerprint, {})[entry.receiver] = entry
-
-    def forget(self, key: str) -> None:
-        """Apply a tombstone."""
-        receiver, _, fingerprint = key.rpartition("/")
-        by_receiver = self._entries.get(fingerprint, {})
-        by_receiver.pop(receiver, None)
-        if not by_receiver:
-            self._entries.pop(fingerprint, None)
-
-    def last(self, receiver: str, fingerprint: str) -> NotificationLogEntry | None:
-        """What a receiver heard last of an incident."""
-        return self._entries.get(fingerprint, {}).get(receiver)
-
-    def believe_firing(self, fingerprint: str) -> set[str]:
-        """Receivers that were told it fires and not that it is over."""
-        return {name for name, e in self._entries.get(fingerprint, {}).items() if e.status == "firing"}
-
-    def expired(self, now: datetime) -> list[str]:
-        """Keys of entries that no alert that still exists can be about."""
-        return [
-            log_key(entry.receiver, entry.fingerprint)
-            for by_receiver in self._entries.values()
-            for entry in by_receiver.values()
-            if now - entry.delivered_at > KEEP
-        ]
-
-    def __len__(self) -> int:
-        return sum(map(len, self._entries.values()))
 
 
 class NotificationLog:
@@ -87,7 +42,7 @@ class NotificationLog:
     async def record(self, entry: NotificationLogEntry) -> None:
         """Remember a delivery; returns when all in-sync replicas have it. Raises KafkaError."""
         self.told.apply(entry)
-        key = log_key(entry.receiver, entry.fingerprint).encode()
+        key = log_key(entry.receiver, entry.group).encode()
         await self._producer.send_and_wait(self._partition.topic, entry.to_json(), key=key, partition=0)
 
     async def expire(self, now: datetime) -> int:

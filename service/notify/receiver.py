@@ -1,4 +1,4 @@
-"""What a receiver is to the rest of the stage: something that takes an alert and says how that went."""
+"""What a receiver is to the rest of the stage: something that takes a notification and says how that went."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from schemas.alerts import Alert
+from service.notify.notification import Change, Notification
 
 
 class Failure(StrEnum):
@@ -25,7 +25,16 @@ class Failure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """The receiver has it and said so."""
+    """The receiver has it and said so.
+
+    Attributes
+    ----------
+    reference : str or None
+        What it calls the incident from now on, if it has a name for it: every later notification of the incident
+        carries it as `Notification.reference`, also after a restart and from another replica.
+    """
+
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,7 @@ class Retry:
     detail : str
         For people; free of secrets.
     after_s : float or None
-        How long the receiver asked to be left alone, by everybody and not only for this alert.
+        How long the receiver asked to be left alone, by everybody and not only for this incident.
     """
 
     reason: Failure
@@ -66,6 +75,8 @@ class Receiver(Protocol):
         Least time between the end of one request and the start of the next; 0 for no limit.
     concurrency : int
         Most requests at a time.
+    wants : frozenset of Change
+        What it is told of: `NEWS`, or every `Change` for one that can update what it said.
     """
 
     @property
@@ -74,7 +85,12 @@ class Receiver(Protocol):
     def interval_s(self) -> float: ...
     @property
     def concurrency(self) -> int: ...
+    @property
+    def wants(self) -> frozenset[Change]: ...
 
-    async def send(self, alert: Alert) -> Result:
-        """One attempt. Bounded in time; raises nothing but what is a bug; never logs a secret."""
+    async def send(self, notification: Notification) -> Result:
+        """One attempt. Bounded in time; raises nothing but what is a bug; never logs a secret.
+
+        A notification that is tried again has the same incident and sequence, and perhaps newer numbers.
+        """
         ...

@@ -12,7 +12,6 @@ from service.errors import SettingsError
 from service.notify.pagerduty.send import PagerDuty
 from service.notify.receiver import Receiver
 from service.notify.slack.send import Slack
-from service.notify.template import Link
 from service.notify.webhook.send import Webhook
 from service.runtime.clock import Clock
 from service.runtime.logs import hide
@@ -29,7 +28,6 @@ def enlist(
     receivers: Mapping[str, ReceiverSettings],
     client: httpx.AsyncClient,
     clock: Clock,
-    link: Link | None = None,
 ) -> dict[str, Enlisted]:
     """One receiver per name. Reads the secrets, and hides them from every log line from now on.
 
@@ -39,24 +37,22 @@ def enlist(
         A secret's file cannot be read, or a URL is none. Never holds the value.
     """
     return {
-        name: Enlisted(settings.min_severity, _receiver(name, settings, client, clock, link))
+        name: Enlisted(settings.min_severity, _receiver(name, settings, client, clock))
         for name, settings in receivers.items()
     }
 
 
-def _receiver(
-    name: str, settings: ReceiverSettings, client: httpx.AsyncClient, clock: Clock, link: Link | None
-) -> Receiver:
+def _receiver(name: str, settings: ReceiverSettings, client: httpx.AsyncClient, clock: Clock) -> Receiver:
     if isinstance(settings, SlackReceiver):
         url = _url(name, "webhook_url", _secret(name, settings, "webhook_url"))
-        return Slack(client, url, timeout_s=settings.timeout_s, clock=clock, link=link)
+        return Slack(client, url, timeout_s=settings.timeout_s, clock=clock)
     if isinstance(settings, PagerDutyReceiver):
         key = _secret(name, settings, "routing_key")
         base = _url(name, "base_url", settings.base_url)
-        return PagerDuty(client, key, base_url=base, timeout_s=settings.timeout_s, clock=clock, link=link)
+        return PagerDuty(client, key, base_url=base, timeout_s=settings.timeout_s, clock=clock)
     secret = None if (found := settings.secret("hmac_secret")) is None else hide(found)
     url = hide(_url(name, "url", settings.url))
-    return Webhook(client, name, url, secret=secret, timeout_s=settings.timeout_s, clock=clock)
+    return Webhook(client, url, secret=secret, timeout_s=settings.timeout_s, clock=clock)
 
 
 def _secret(name: str, settings: SlackReceiver | PagerDutyReceiver, field: str) -> str:

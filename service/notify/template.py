@@ -13,6 +13,7 @@ from urllib.parse import quote
 from schemas.alerts import Alert, DimensionEvidence, Driver, Severity, TraceEvidence
 from schemas.base import format_timestamp
 from schemas.money import format_usd
+from service.notify.notification import Change, Line, Notification
 from service.notify.text import clean
 
 SEVERITY_WORD: Final[dict[Severity, str]] = {"critical": "CRITICAL", "warning": "WARNING", "info": "NOTICE"}
@@ -24,17 +25,93 @@ def headline(alert: Alert) -> str:
     return f"{word}: {kind(alert)} in {clean(alert.workflow)}"
 
 
+def title(said: Notification) -> str:
+    """What a notification is about: the headline of one alert, or of the first of several and how many more."""
+    going, over = len(said.firing), len(said.resolved)
+    if said.occasion == "daily":
+        return f"DAILY DIGEST: {_count(going, 'incident')} going on, {over} ended"
+    first = said.firing or said.resolved
+    assert said.lead is not None
+    assert first
+    more = len(first) - 1 + (said.omitted if said.firing else 0)
+    if said.held_back is not None:
+        return f"{SEVERITY_WORD[said.severity]}: {_count(len(said.news), 'incident')} at once"
+    # The lead may be one that is over while others go on: then it says so itself.
+    headed = headline(said.lead if said.over or said.lead.status == "firing" else first[0].alert)
+    prefix = "NOBODY ANSWERED: " if Change.ESCALATED in said.changes else ""
+    return f"{prefix}{headed}{f' and {more} more' if more > 0 else ''}"
+
+
+def opening(said: Notification) -> str:
+    """The first sentence or two of a notification."""
+    if said.occasion == "daily":
+        since = f"{said.since:%Y-%m-%d %H:%M} UTC" if said.since is not None else "yesterday"
+        if said.lead is None:
+            return f"Since {since} nothing happened."
+        cost = sum(line.alert.cost_nanos for line in said.resolved if not line.alert.of_budget)
+        return f"Since {since}: what ended cost {format_usd(cost)} in all."
+    assert said.lead is not None
+    if said.held_back is not None and said.held_back.cap:
+        held = said.held_back
+        return (
+            f"More than {held.cap} notifications in {elapsed_s(held.within_s)}: {held.notifications} were held"
+            f" back, and this is all that is new in them. {sentence(said.lead)}"
+        )
+    taken = said.acknowledgement
+    if said.why is Change.ACKNOWLEDGED and taken is not None:
+        return f"{clean(taken.author)} took it. {sentence(said.lead)}"
+    if Change.ESCALATED in said.changes:
+        return f"Not acknowledged at {clean(', '.join(said.escalated_from))}. {sentence(said.lead)}"
+    return sentence(said.lead)
+
+
+def others(said: Notification) -> list[str]:
+    """A line for each alert that the opening does not speak of, what is new first.
+
+    `CRITICAL: retry loop in chat, $3.90 so far`. A daily digest has a line for every one.
+    """
+    lead = None if said.occasion == "daily" else said.lead
+    lines = [line for line in (*said.firing, *said.resolved) if line.alert is not lead]
+    ordered = sorted(lines, key=lambda line: line.change is None)
+    texts = [_other(line) for line in ordered]
+    return [*texts, f"and {said.omitted} more"] if said.omitted else texts
+
+
+def _other(line: Line) -> str:
+    alert = line.alert
+    known = ""
+    if line.change is None and alert.status == "firing":
+        known = f", for {elapsed(alert.started_at, alert.updated_at)}"
+    taken = f" ({clean(line.acknowledgement.author)} took it)" if line.acknowledgement is not None else ""
+    if alert.status == "resolved":
+        return f"{headline(alert)}. {ending(alert)}{taken}"
+    cost = "" if alert.of_budget else f", {format_usd(alert.cost_nanos)} so far"
+    return f"{headline(alert)}{cost}{known}{taken}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def kind(alert: Alert) -> str:
     return alert.kind.replace("_", " ")
 
 
 def sentence(alert: Alert) -> str:
-    """The alert's own summary, and when it is over, for how long it went on."""
+    """The alert's own summary, and when it is over, for how long it went on and what it came to."""
     summary = clean(alert.summary) or f"{headline(alert)}."
     if alert.status != "resolved":
         return summary
-    over = f"Over after {elapsed(alert.started_at, alert.resolved_at or alert.updated_at)}."
-    return f"{over} {summary}"
+    return f"{ending(alert)} {summary}"
+
+
+def ending(alert: Alert) -> str:
+    """`Over after 14 min; it cost $12.40, $11.00 more than usual.` A budget's alert cost nothing itself."""
+    over = f"Over after {elapsed(alert.started_at, alert.resolved_at or alert.updated_at)}"
+    if alert.of_budget:
+        return f"{over}."
+    excess = f", {format_usd(alert.excess_nanos)} more than usual" if alert.excess_nanos > 0 else ""
+    return f"{over}; it cost {format_usd(alert.cost_nanos)}{excess}."
 
 
 def dollars(alert: Alert) -> list[tuple[str, str]]:
@@ -77,7 +154,12 @@ def since(alert: Alert) -> str:
 
 def elapsed(start: datetime, end: datetime) -> str:
     """The two largest units: `35 s`, `12 min 5 s`, `3 h 20 min`, `2 d 4 h`. Never negative."""
-    left = max(0, int((end - start).total_seconds()))
+    return elapsed_s((end - start).total_seconds())
+
+
+def elapsed_s(seconds: float) -> str:
+    """The same of a number of seconds."""
+    left = max(0, int(seconds))
     parts: list[str] = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         count, left = divmod(left, size)

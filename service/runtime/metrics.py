@@ -160,7 +160,7 @@ NOTIFY_SENDS: Final = Counter(
 NOTIFY_MUTED: Final = Counter(
     "tidegate_notify_muted_total", "Notifications not sent on purpose", ["receiver", "why"]
 )
-"""why: duplicate, silenced, inhibited, severity, no_receiver."""
+"""why: silenced, maintenance, launch, inhibited, short, refused_before, severity, no_receiver."""
 NOTIFY_SEND_SECONDS: Final = Histogram(
     "tidegate_notify_send_seconds", "One attempt, answer included", ["receiver"], buckets=_SLOW
 )
@@ -172,6 +172,9 @@ NOTIFY_PARKED: Final = Counter(
 NOTIFY_PENDING: Final = Gauge("tidegate_notify_pending", "Notifications waiting for delivery", ["receiver"])
 NOTIFY_DELAY: Final = Histogram(
     "tidegate_notify_delay_seconds", "Wall time at delivery less the alert's time of update", buckets=_SLOW
+)
+NOTIFY_POSITION: Final = Gauge(
+    "tidegate_notify_position", "Offset of the alerts topic that is read next", ["partition"]
 )
 NOTIFY_LAG: Final = Gauge(
     "tidegate_notify_lag_records", "End of the partition less our position", ["partition"]

@@ -26,7 +26,7 @@ def largest(model: type[Record]) -> dict[str, Any]:
 def _model(model: type[BaseModel]) -> dict[str, Any]:
     found = {name: _value(info.annotation, info.metadata) for name, info in model.model_fields.items()}
     found.pop("schema_version", None)
-    for start in ("issued_at", "starts_at", "effective_from", "window_start"):
+    for start in ("issued_at", "starts_at", "effective_at", "effective_from", "window_start"):
         if start in found:
             found[start] = format_timestamp(datetime(2026, 1, 1, 0, 0, 0, 1, tzinfo=UTC))
     for below, step in enumerate(reversed(found.get("steps", []))):
@@ -38,7 +38,17 @@ def _model(model: type[BaseModel]) -> dict[str, Any]:
     if "amount_tokens" in found:
         found["amount_tokens"] = None
     if "timezone" in found:
-        found["timezone"], found["rollover"] = "America/Argentina/ComodRivadavia", 0.5
+        found["timezone"] = "America/Argentina/ComodRivadavia"
+    if "rollover" in found:
+        found["rollover"] = 0.5
+    if model.__name__ == "Interval":
+        found["start"], found["end"] = "23:59", "24:00"
+    if model.__name__ == "Daily":
+        found["at"] = "24:00"
+    if "runbook" in found:
+        found["runbook"] = "https://" + "x" * 492
+    if model.__name__ == "Route":
+        found["group_by"], found["parent"] = None, "p" + found["parent"][1:]
     if "cache_write_tokens" in model.model_fields and "customer" in model.model_fields:
         found["cache_write_tokens"] = found["cache_write_1h_tokens"] = 0
     return found
@@ -70,7 +80,7 @@ def _scalar(annotation: Any, bounds: dict[str, Any]) -> Any:
     if annotation is int:
         return bounds["le"]
     if annotation is float:
-        return bounds.get("le", -2.2250738585072014e-308)
+        return bounds.get("le", 2.2250738585072014e-308 if "ge" in bounds else -2.2250738585072014e-308)
     if annotation is bytes:
         return "A" * (4 * (bounds["max_length"] // 3))
     if annotation is Decimal:

@@ -25,6 +25,7 @@ _SPANS = (
     ("starts_at", "ends_at"),
     ("starts_at", "expires_at"),
     ("window_start", "window_end"),
+    ("effective_at", "expires_at"),
     ("effective_from", "effective_until"),
 )
 _ANYTHING = st.characters(exclude_categories=["Cs"])
@@ -94,6 +95,18 @@ def _consistent(model: type[BaseModel], found: dict[str, Any]) -> dict[str, Any]
         found["type"] = "rollup" if found.get("scope") is None else "scope"
     if model.__name__ == "Watch" and not found.get("min_usd_per_hour"):
         found["min_usd_per_hour"] = None
+    if model.__name__ == "Interval":
+        found["start"], found["end"] = "22:30", "24:00"
+        found["days_of_month"] = [day or 1 for day in found.get("days_of_month") or []] or None
+    if model.__name__ == "Daily" and "at" in found:
+        found["at"] = "07:05"
+    if found.get("runbook") is not None:
+        found["runbook"] = "https://wiki.example/a"
+    if model.__name__ == "Route":
+        found["receivers"] = found.get("receivers") or ["slack"]
+        found["parent"] = None if found.get("parent") == found["name"] else found.get("parent")
+    if found.get("group_by") is not None:
+        found["group_by"] = sorted(set(found["group_by"]))
     if "max_calls_per_trace" in model.model_fields and found.get("max_calls_per_trace") is None:
         found["max_output_tokens"] = found.get("max_output_tokens") or 1
     return found

@@ -1,13 +1,13 @@
-"""An alert as a PagerDuty event. Pure.
+"""A notification as a PagerDuty event. Pure.
 
-Incidents become `trigger` and `resolve`, keyed by the fingerprint, so that a repeated request changes nothing.
+Incidents become `trigger`, `acknowledge` and `resolve`, keyed by the incident, so that a repeated request changes
+nothing.
 Notices (severity info, launches among them) become change events, which cannot page anybody. Limits: summary
 1,024, dedup_key 255, the whole request 512 kB.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,10 +16,11 @@ import orjson
 from schemas.alerts import Alert
 from schemas.base import format_timestamp
 from service.notify import template
-from service.notify.text import clean, fit, units
+from service.notify.notification import Change, Links, Notification
+from service.notify.text import clean, fit
 
 MAX_SUMMARY: Final = 1_024
-MAX_KEY: Final = 255
+MAX_OTHERS: Final = 100
 MAX_BYTES: Final = 512_000
 
 Path = Literal["/v2/enqueue", "/v2/change/enqueue"]
@@ -31,77 +32,96 @@ class Request:
     body: bytes
 
 
-def render(alert: Alert, routing_key: str, link: str | None = None) -> Request:
-    """The request for one alert. `link`: where to read more, an http(s) URL."""
-    if alert.severity == "info" and (alert.status != "resolved" or alert.kind == "launch"):
-        return Request("/v2/change/enqueue", _dump(_change(alert, routing_key, link)))
-    return Request("/v2/enqueue", _dump(_event(alert, routing_key, link)))
+def render(said: Notification, routing_key: str) -> Request:
+    """The request for one notification."""
+    if said.occasion == "daily" or (said.notice and (not said.over or _is_launch(said))):
+        return Request("/v2/change/enqueue", _dump(_change(said, routing_key)))
+    return Request("/v2/enqueue", _dump(_event(said, routing_key)))
 
 
-def dedup_key(fingerprint: str) -> str:
-    """The fingerprint itself, or its hash where it is too long for PagerDuty."""
-    if units(fingerprint) <= MAX_KEY:
-        return fingerprint
-    return hashlib.sha256(fingerprint.encode()).hexdigest()
+def _is_launch(said: Notification) -> bool:
+    return said.lead is not None and said.lead.kind == "launch"
 
 
-def _event(alert: Alert, routing_key: str, link: str | None) -> dict[str, Any]:
+def _event(said: Notification, routing_key: str) -> dict[str, Any]:
+    alert = said.lead
+    assert alert is not None
     event: dict[str, Any] = {
         "routing_key": routing_key,
-        "event_action": "resolve" if alert.status == "resolved" else "trigger",
-        "dedup_key": dedup_key(alert.fingerprint),
+        "event_action": _action(said),
+        "dedup_key": said.incident,
         "client": "Tidegate",
         "payload": {
-            "summary": _summary(alert),
+            "summary": _summary(said),
             "source": clean(alert.workflow) or "unnamed",
-            "severity": alert.severity,
+            "severity": said.severity,
             "timestamp": format_timestamp(alert.updated_at),
             "component": "ai-spend",
             "class": alert.kind,
-            "custom_details": _details(alert),
+            "custom_details": _details(said, alert),
         },
     }
     if alert.team is not None:
         event["payload"]["group"] = clean(alert.team)
-    if link is not None:
-        event["client_url"] = link
-        event["links"] = [{"href": link, "text": "Open this incident"}]
+    if said.links.console is not None:
+        event["client_url"] = said.links.console
+    if links := _links(said.links):
+        event["links"] = links
     return event
 
 
-def _change(alert: Alert, routing_key: str, link: str | None) -> dict[str, Any]:
+def _action(said: Notification) -> Literal["trigger", "acknowledge", "resolve"]:
+    if said.over:
+        return "resolve"
+    if said.why is Change.ACKNOWLEDGED and said.acknowledgement is not None:
+        return "acknowledge"
+    return "trigger"
+
+
+def _change(said: Notification, routing_key: str) -> dict[str, Any]:
+    alert = said.lead
     event: dict[str, Any] = {
         "routing_key": routing_key,
         "payload": {
-            "summary": _summary(alert),
-            "source": clean(alert.workflow) or "unnamed",
-            "timestamp": format_timestamp(alert.updated_at),
-            "custom_details": _details(alert),
+            "summary": _summary(said),
+            "source": (clean(alert.workflow) if alert is not None else "") or "unnamed",
+            "timestamp": format_timestamp(alert.updated_at if alert is not None else said.at),
+            "custom_details": {"Also": template.others(said)[:MAX_OTHERS]}
+            if alert is None or said.occasion == "daily"
+            else _details(said, alert),
         },
     }
-    if link is not None:
-        event["links"] = [{"href": link, "text": "Open this notice"}]
+    if links := _links(said.links):
+        event["links"] = links
     return event
 
 
-def _summary(alert: Alert) -> str:
+def _links(links: Links) -> list[dict[str, str]]:
+    named = ((links.console, "Open this incident"), (links.runbook, "What to do"))
+    return [{"href": url, "text": name} for url, name in named if url is not None]
+
+
+def _summary(said: Notification) -> str:
     """What is read aloud on the phone: what and where, then how much and why."""
-    return fit(f"{template.headline(alert)}. {template.sentence(alert)}", MAX_SUMMARY)
+    return fit(f"{template.title(said)}. {template.opening(said)}", MAX_SUMMARY)
 
 
-def _details(alert: Alert) -> dict[str, Any]:
+def _details(said: Notification, alert: Alert) -> dict[str, Any]:
+    also = template.others(said)[:MAX_OTHERS]
     return {
         **dict(template.dollars(alert)),
         "Since": template.since(alert),
         "Why": template.drivers(alert),
         "Traces": template.traces(alert),
         "Where": template.top(alert),
+        **({"Also": also} if also else {}),
         "Judged by": template.provenance(alert),
     }
 
 
 def _dump(event: dict[str, Any]) -> bytes:
-    # Bounded by the bounds of an Alert: 10 drivers, 10 traces and 20 slices of a few hundred characters.
+    # Bounded by the bounds of an Alert: 10 drivers, 10 traces and 20 slices of a few hundred characters; and by
+    # how many others are named.
     body = orjson.dumps(event)
     assert len(body) <= MAX_BYTES
     return body

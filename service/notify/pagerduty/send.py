@@ -6,11 +6,10 @@ from typing import Final as Constant
 
 import httpx
 
-from schemas.alerts import Alert
 from service.notify.http import Answer, post, refusal
+from service.notify.notification import Change, Notification
 from service.notify.pagerduty.render import render
 from service.notify.receiver import Delivered, Failure, Final, Result
-from service.notify.template import Link
 from service.runtime.clock import Clock
 
 INTERVAL_S: Constant = 0.5
@@ -22,6 +21,7 @@ class PagerDuty:
 
     vendor = "pagerduty"
     concurrency = 1
+    wants = frozenset(Change)
 
     def __init__(
         self,
@@ -31,7 +31,6 @@ class PagerDuty:
         base_url: str,
         timeout_s: float,
         clock: Clock,
-        link: Link | None = None,
         interval_s: float = INTERVAL_S,
     ) -> None:
         self.interval_s = interval_s
@@ -40,10 +39,9 @@ class PagerDuty:
         self._base_url = base_url.rstrip("/")
         self._timeout_s = timeout_s
         self._clock = clock
-        self._link = link
 
-    async def send(self, alert: Alert) -> Result:
-        request = render(alert, self._routing_key, self._link.to(alert) if self._link else None)
+    async def send(self, notification: Notification) -> Result:
+        request = render(notification, self._routing_key)
         answer = await post(
             self._client,
             self._base_url + request.path,

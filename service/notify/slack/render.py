@@ -1,4 +1,4 @@
-"""An alert as a Slack message of blocks, within every documented limit. Pure.
+"""A notification as a Slack message of blocks, within every documented limit. Pure.
 
 Limits: 50 blocks; header 150; section text 3,000; 10 fields of 2,000; the whole message about 13,000 characters.
 Lengths are counted in UTF-16 units, the strictest reading. Source: docs.slack.dev, "Blocks", "Formatting message
@@ -7,12 +7,14 @@ text" (only `&`, `<` and `>` are escaped, and `verbatim` stops Slack from findin
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from schemas.alerts import Alert
 from service.notify import template
+from service.notify.notification import Links, Notification
 from service.notify.text import clean, fit, fit_lines, units
 
 MAX_HEADER: Final = 150
@@ -30,29 +32,42 @@ MAX_WHERE: Final = 8
 _MARK: Final = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 
 
-def render(alert: Alert, link: str | None = None) -> bytes:
-    """The request body. `link`: where to read more, an http(s) URL."""
-    notification = fit(f"{template.headline(alert)}. {template.sentence(alert)}", MAX_NOTIFICATION, escape)
-    needed = [_header(alert), _section(fit(template.sentence(alert), MAX_SUMMARY, escape)), _fields(alert)]
-    optional = [block for block in (_why(alert), _where(alert)) if block is not None]
-    last = [*([_link(link)] if link else []), _context(alert)]
+def render(said: Notification) -> bytes:
+    """The request body: everything about the lead alert, and a line for each of the others."""
+    return orjson.dumps(message(said))
+
+
+def message(said: Notification, last_of_all: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
+    """The same before it is JSON. `last_of_all`: blocks that it ends with, and makes room for."""
+    opening = template.opening(said)
+    notification = fit(f"{template.title(said)}. {opening}", MAX_NOTIFICATION, escape)
+    needed = [_header(said), _section(fit(opening, MAX_SUMMARY, escape))]
+    optional = [_bullets("In all" if said.occasion == "daily" else "Also", template.others(said))]
+    last = _links(said.links)
+    if said.lead is not None and said.occasion != "daily":
+        needed.append(_fields(said.lead))
+        optional += [_why(said.lead), _where(said.lead)]
+        last.append(_context(said.lead))
+    blocks = [block for block in optional if block is not None]
     while True:
-        blocks = [*needed, *optional, *last]
-        body = orjson.dumps(
-            {"text": notification, "blocks": blocks, "unfurl_links": False, "unfurl_media": False}
-        )
-        if not optional or units(body.decode()) <= MAX_MESSAGE:
-            return body
-        optional.pop()
+        found = {
+            "text": notification,
+            "blocks": [*needed, *blocks, *last, *last_of_all],
+            "unfurl_links": False,
+            "unfurl_media": False,
+        }
+        if not blocks or units(orjson.dumps(found).decode()) <= MAX_MESSAGE:
+            return found
+        blocks.pop()
 
 
 def escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _header(alert: Alert) -> dict[str, Any]:
-    mark = "✅" if alert.status == "resolved" else _MARK[alert.severity]
-    text = fit(f"{mark} {template.headline(alert)}", MAX_HEADER, escape)
+def _header(said: Notification) -> dict[str, Any]:
+    mark = "🗒" if said.occasion == "daily" else "✅" if said.over else _MARK[said.severity]
+    text = fit(f"{mark} {template.title(said)}", MAX_HEADER, escape)
     return {"type": "header", "text": {"type": "plain_text", "text": text, "emoji": False}}
 
 
@@ -80,9 +95,13 @@ def _bullets(title: str, lines: list[str]) -> dict[str, Any] | None:
     return _section(fit_lines([f"*{title}*", *bullets], MAX_SECTION))
 
 
-def _link(link: str) -> dict[str, Any]:
-    target = link.replace("|", "%7C").replace(">", "%3E").replace("<", "%3C").replace("&", "&amp;")
-    return _section(f"<{target}|Open this incident>")
+def _links(links: Links) -> list[dict[str, Any]]:
+    named = ((links.console, "Open this incident"), (links.runbook, "What to do"))
+    return [_section(f"<{_target(url)}|{name}>") for url, name in named if url is not None]
+
+
+def _target(link: str) -> str:
+    return link.replace("|", "%7C").replace(">", "%3E").replace("<", "%3C").replace("&", "&amp;")
 
 
 def _context(alert: Alert) -> dict[str, Any]:

@@ -6,11 +6,10 @@ from typing import Final as Constant
 
 import httpx
 
-from schemas.alerts import Alert
 from service.notify.http import Answer, post, refusal
+from service.notify.notification import NEWS, Notification
 from service.notify.receiver import Delivered, Failure, Final, Result
 from service.notify.slack.render import render
-from service.notify.template import Link
 from service.runtime.clock import Clock
 
 INTERVAL_S: Constant = 1.0
@@ -23,6 +22,7 @@ class Slack:
 
     vendor = "slack"
     concurrency = 1
+    wants = NEWS
 
     def __init__(
         self,
@@ -31,7 +31,6 @@ class Slack:
         *,
         timeout_s: float,
         clock: Clock,
-        link: Link | None = None,
         interval_s: float = INTERVAL_S,
     ) -> None:
         self.interval_s = interval_s
@@ -39,13 +38,12 @@ class Slack:
         self._url = webhook_url
         self._timeout_s = timeout_s
         self._clock = clock
-        self._link = link
 
-    async def send(self, alert: Alert) -> Result:
+    async def send(self, notification: Notification) -> Result:
         answer = await post(
             self._client,
             self._url,
-            content=render(alert, self._link.to(alert) if self._link else None),
+            content=render(notification),
             timeout_s=self._timeout_s,
             now=self._clock.now(),
             secrets=(self._url, httpx.URL(self._url).path),

@@ -1,1 +1,1 @@
-"""Any HTTP endpoint that wants the Alert record itself, signed."""
+"""Any HTTP endpoint that wants the Alert records themselves, signed."""

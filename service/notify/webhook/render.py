@@ -1,27 +1,77 @@
-"""An alert as a signed request: the record itself as the body. Pure."""
+"""A notification as a signed request: the alerts' own records, and what is new about them. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 from datetime import datetime
+from typing import Any, Final
 from urllib.parse import quote
 
-from schemas.alerts import Alert
+import orjson
+
+from schemas.base import MAX_INT, format_timestamp
+from service.notify.notification import Line, Notification
+
+MAX_RECORDS: Final = 20
+"""Alerts whose whole records are sent; of the others the fingerprint, kind, workflow and cost."""
 
 
-def headers(alert: Alert, body: bytes, *, receiver: str, secret: str | None, now: datetime) -> dict[str, str]:
-    """The headers that go with `body`.
+def body(said: Notification) -> bytes:
+    """The request's JSON. `alerts` holds what is new first; a new field does not change the version."""
+    lines = sorted((*said.firing, *said.resolved), key=lambda line: line.change is None)
+    document: dict[str, Any] = {
+        "schema_version": 1,
+        "receiver": said.receiver,
+        "group": dict(said.labels),
+        "incident": said.incident,
+        "sequence": said.sequence,
+        "at": format_timestamp(said.at),
+        "occasion": said.occasion,
+        "changes": sorted(said.changes),
+        "status": "resolved" if said.over else "firing",
+        "severity": said.severity,
+        "cost_nanos": max(-MAX_INT, min(said.cost_nanos, MAX_INT)),
+        "alerts": [_line(line, whole=number < MAX_RECORDS) for number, line in enumerate(lines)],
+        "omitted": said.omitted,
+        "links": {"console": said.links.console, "runbook": said.links.runbook},
+    }
+    if said.held_back is not None:
+        document["held_back"] = said.held_back.notifications
+    if said.since is not None:
+        document["since"] = format_timestamp(said.since)
+    return orjson.dumps(document)
 
-    `Idempotency-Key` is `RECEIVER/FINGERPRINT/SEQUENCE`, percent-encoded, and the same in every retry.
+
+def _line(line: Line, *, whole: bool) -> dict[str, Any]:
+    alert = line.alert
+    found: dict[str, Any] = {"change": line.change, "fingerprint": alert.fingerprint}
+    if line.acknowledgement is not None:
+        found["acknowledged_by"] = line.acknowledgement.author
+    if whole:
+        found["alert"] = orjson.Fragment(alert.to_json())
+    else:
+        found |= {
+            "status": alert.status,
+            "kind": alert.kind,
+            "workflow": alert.workflow,
+            "cost_nanos": alert.cost_nanos,
+        }
+    return found
+
+
+def headers(said: Notification, content: bytes, *, secret: str | None, now: datetime) -> dict[str, str]:
+    """The headers that go with a body.
+
+    `Idempotency-Key` is `RECEIVER/INCIDENT/SEQUENCE`, percent-encoded, and the same in every retry.
     With a secret, `X-Tidegate-Timestamp` (epoch seconds) and `X-Tidegate-Signature`, see `signature`.
     """
-    parts = (receiver, alert.fingerprint, str(alert.sequence))
+    parts = (said.receiver, said.incident, str(said.sequence))
     found = {"Idempotency-Key": "/".join(quote(part, safe="") for part in parts)}
     if secret is not None:
         timestamp = str(int(now.timestamp()))
         found["X-Tidegate-Timestamp"] = timestamp
-        found["X-Tidegate-Signature"] = signature(secret, timestamp, body)
+        found["X-Tidegate-Signature"] = signature(secret, timestamp, content)
     return found
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import httpx
 
-from schemas.alerts import Alert
 from service.notify.http import Answer, post, refusal
+from service.notify.notification import Change, Notification
 from service.notify.receiver import Delivered, Result
-from service.notify.webhook.render import headers
+from service.notify.webhook.render import body, headers
 from service.runtime.clock import Clock
 
 
@@ -16,11 +16,11 @@ class Webhook:
 
     vendor = "webhook"
     concurrency = 4
+    wants = frozenset(Change)
 
     def __init__(
         self,
         client: httpx.AsyncClient,
-        name: str,
         url: str,
         *,
         secret: str | None,
@@ -30,20 +30,19 @@ class Webhook:
     ) -> None:
         self.interval_s = interval_s
         self._client = client
-        self._name = name
         self._url = url
         self._secret = secret
         self._timeout_s = timeout_s
         self._clock = clock
 
-    async def send(self, alert: Alert) -> Result:
+    async def send(self, notification: Notification) -> Result:
         now = self._clock.now()
-        body = alert.to_json()
+        content = body(notification)
         answer = await post(
             self._client,
             self._url,
-            content=body,
-            headers=headers(alert, body, receiver=self._name, secret=self._secret, now=now),
+            content=content,
+            headers=headers(notification, content, secret=self._secret, now=now),
             timeout_s=self._timeout_s,
             now=now,
             secrets=(self._url, self._secret or ""),

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from schemas.alerts import Alert, DimensionEvidence, Driver, Evidence, TraceEvidence, Verdict
+from schemas.alerts import Alert, DimensionEvidence, Driver, Evidence, Severity, TraceEvidence, Verdict
 from schemas.catalog import EXAMPLES
+from schemas.control import Control
 from schemas.decode import validate
-from schemas.notifications import NotificationLogEntry, ParkedNotification
-from service.notify.backlog import Source
+from schemas.notifications import Acknowledgement, NotificationLogEntry
+from service.notify.acknowledgements import Acknowledgements
+from service.notify.board import Source
+from service.notify.desk import Desk
+from service.notify.group import lead
+from service.notify.notification import NEWS, Change, Line, Notification
+from service.notify.outbox import Delivery
 from service.notify.receiver import Delivered, Result
-from service.rules.config import ConfigBook
+from service.notify.routing import Pace
+from service.notify.told import Told
+from service.rules.config import ConfigBook, control_key
 
 BIG = 2**63 - 1
 NOW = datetime(2026, 1, 31, 14, 9, tzinfo=UTC)
@@ -28,17 +37,6 @@ def alert(**changed: Any) -> Alert:
 def resolved(**changed: Any) -> Alert:
     end = datetime(2026, 1, 31, 14, 21, 30, tzinfo=UTC)
     return alert(**{"status": "resolved", "sequence": 9, "updated_at": end, "resolved_at": end, **changed})
-
-
-def entry(of: Alert, receiver: str = "slack", delivered_at: datetime = NOW) -> NotificationLogEntry:
-    return NotificationLogEntry(
-        receiver=receiver,
-        fingerprint=of.fingerprint,
-        status=of.status,
-        severity=of.severity,
-        sequence=of.sequence,
-        delivered_at=delivered_at,
-    )
 
 
 # Texts at their worst: markup, characters that escape to five, astral planes, right-to-left overrides.
@@ -157,42 +155,205 @@ def largest(text: str = "&") -> Alert:
     )
 
 
+def line(of: Alert, change: Change | None = Change.JOINED) -> Line:
+    return Line(of, Change.RESOLVED if of.status == "resolved" else change)
+
+
+def told(*about: Alert, **changed: Any) -> Notification:
+    """A notification of these alerts, all of them news."""
+    lines = [line(one) for one in about]
+    firing = tuple(one for one in lines if one.alert.status != "resolved")
+    resolved = tuple(one for one in lines if one.alert.status == "resolved")
+    opened = {Change.OPENED} if firing else set()
+    fields: dict[str, Any] = {
+        "receiver": "slack",
+        "group": "kind=retry_loop,owner=,team=care",
+        "labels": (("kind", "retry_loop"), ("owner", ""), ("team", "care")),
+        "incident": "5b0c6f1d2e3a49788a61c0de",
+        "sequence": 1,
+        "at": NOW,
+        "changes": frozenset({one.change for one in lines if one.change is not None} | opened),
+        "firing": firing,
+        "resolved": resolved,
+        "lead": lead(firing, resolved),
+        **changed,
+    }
+    return Notification(**fields)
+
+
 class Script:
     """A receiver that answers as told, then takes everything."""
 
     vendor = "script"
 
-    def __init__(self, *answers: Result, interval_s: float = 0.0, concurrency: int = 1) -> None:
+    def __init__(
+        self,
+        *answers: Result,
+        interval_s: float = 0.0,
+        concurrency: int = 1,
+        wants: frozenset[Change] = NEWS,
+    ) -> None:
         self.interval_s = interval_s
         self.concurrency = concurrency
+        self.wants = wants
         self.answers = deque(answers)
-        self.sent: list[Alert] = []
+        self.sent: list[Notification] = []
 
-    async def send(self, alert: Alert) -> Result:
-        self.sent.append(alert)
+    async def send(self, notification: Notification) -> Result:
+        self.sent.append(notification)
         return self.answers.popleft() if self.answers else Delivered()
 
 
-class PaperOffice:
-    """An office that remembers all it is told."""
+class Sent(NamedTuple):
+    """One notification, as short as it can be compared."""
 
-    def __init__(self) -> None:
-        self.book = ConfigBook.empty()
-        self.entries: dict[tuple[str, str], NotificationLogEntry] = {}
-        self.parked: list[ParkedNotification] = []
-        self.finished_sources: list[Source] = []
+    at: float
+    receiver: str
+    why: str
+    firing: str
+    over: str
 
-    def last_told(self, receiver: str, fingerprint: str) -> NotificationLogEntry | None:
-        return self.entries.get((receiver, fingerprint))
 
-    async def delivered(self, entry: NotificationLogEntry) -> None:
-        self.entries[entry.receiver, entry.fingerprint] = entry
+class Scene:
+    """A desk and its outboxes in manual time; whoever is not in `down` takes everything at once.
 
-    async def park(self, parked: ParkedNotification) -> None:
-        self.parked.append(parked)
+    `restart` makes it anew from what is kept: the records from the committed offset on, and the log.
+    """
 
-    def finished(self, source: Source) -> None:
-        self.finished_sources.append(source)
+    def __init__(
+        self,
+        receivers: Mapping[str, Severity],
+        *records: Control,
+        wants: frozenset[Change] = NEWS,
+        pace: Pace | None = None,
+    ) -> None:
+        self.now = NOW
+        self.sent: list[Notification] = []
+        self.log: dict[str, NotificationLogEntry] = {}
+        self.topic: list[tuple[Alert, datetime]] = []
+        self.acknowledgements: list[Acknowledgement] = []
+        self.down: set[str] = set()
+        self.out: list[Delivery] = []
+        self._receivers = dict(receivers)
+        self._wants = wants
+        self._pace = pace
+        self._book = ConfigBook.empty()
+        self._committed = 0
+        self._begin()
+        if records:
+            self.configure(*records)
+
+    def _begin(self) -> None:
+        known = Told()
+        for entry in self.log.values():
+            known.apply(NotificationLogEntry.from_json(entry.to_json()))
+        self.desk = Desk(known, Acknowledgements(), self._receivers, pace=self._pace)
+        for name in self._receivers:
+            self.desk.outbox(name, self._wants)
+        self.desk.take_up(True)
+        self.desk.reconfigure(self._book)
+        for said in self.acknowledgements:
+            self.desk.acknowledge(said)
+        for offset in range(self._committed, len(self.topic)):
+            alert, at = self.topic[offset]
+            self.desk.accept(alert, Source(0, offset), at)
+
+    def restart(self) -> None:
+        """As after a kill: what was out is forgotten."""
+        self.out.clear()
+        self._begin()
+
+    def configure(self, *records: Control) -> None:
+        for record in records:
+            self._book = self._book.apply(control_key(record), record.to_json(), len(self._book.records))
+        self.desk.reconfigure(self._book)
+
+    def unconfigure(self, key: str) -> None:
+        self._book = self._book.apply(key, None, 1)
+        self.desk.reconfigure(self._book)
+
+    def say(self, *said: Alert) -> None:
+        """Records come in now."""
+        for one in said:
+            self.topic.append((one, self.now))
+            self.desk.accept(one, Source(0, len(self.topic) - 1), self.now)
+        self.settle()
+
+    def acknowledge(self, fingerprint: str, **changed: Any) -> None:
+        said = Acknowledgement(
+            **{"fingerprint": fingerprint, "author": "ada", "at": self.now, "via": "cli", **changed}
+        )
+        self.acknowledgements.append(said)
+        self.desk.acknowledge(said)
+        self.settle()
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, doing what is due when it is due."""
+        until = self.now + timedelta(seconds=seconds)
+        while True:
+            times = [at for box in self.desk.outboxes.values() if (at := box.wake_at(self.now)) is not None]
+            following = min((max(at, self.now) for at in times), default=until)
+            if following > until:
+                break
+            stood = following == self.now
+            self.now = following
+            if not self.settle() and stood:
+                break
+        self.now = until
+        self.settle()
+
+    def settle(self) -> int:
+        """Deliver all that is due. Returns how many."""
+        count = 0
+        while True:
+            before = count
+            for name, box in self.desk.outboxes.items():
+                while (delivery := box.take(self.now)) is not None:
+                    count += 1
+                    if name in self.down:
+                        self.out.append(delivery)
+                    else:
+                        self.deliver(delivery)
+            if count == before:
+                break
+        self._committed = self.desk.sweep(self.now).get(0, self._committed)
+        return count
+
+    def deliver(self, delivery: Delivery) -> None:
+        box = self.desk.outboxes[delivery.said.receiver]
+        entry = box.done(delivery, self.now)
+        self.sent.append(delivery.said)
+        self.log[f"{entry.receiver}/{entry.group}"] = entry
+        self.desk.told.apply(entry)
+        box.back(delivery)
+
+    def recover(self, receiver: str) -> None:
+        """A receiver that was down takes what was tried in vain."""
+        self.down.discard(receiver)
+        waiting, self.out = self.out, []
+        for delivery in waiting:
+            box = self.desk.outboxes[delivery.said.receiver]
+            if delivery.said.receiver != receiver:
+                self.out.append(delivery)
+            elif box.refresh(delivery, self.now):
+                self.deliver(delivery)
+            else:
+                box.back(delivery)
+        self.settle()
+
+    @property
+    def story(self) -> list[Sent]:
+        """What was sent: seconds since the start, to whom, why, and which alerts are news."""
+        return [
+            Sent(
+                (said.at - NOW).total_seconds(),
+                said.receiver,
+                said.why.value,
+                " ".join(sorted(one.alert.fingerprint for one in said.firing if one.change is not None)),
+                " ".join(sorted(one.alert.fingerprint for one in said.resolved)),
+            )
+            for said in self.sent
+        ]
 
 
 MINUTE = timedelta(minutes=1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -17,18 +16,16 @@ from pydantic import SecretStr
 from service.demo.receivers import Fault, LocalReceivers, Received
 from service.errors import SettingsError
 from service.notify import http
-from service.notify.backlog import Source
-from service.notify.courier import Courier
 from service.notify.pagerduty.send import PagerDuty
-from service.notify.pipeline import RetryPolicy
 from service.notify.receiver import Delivered, Failure, Final, Receiver, Retry
+from service.notify.retry import RetryPolicy
 from service.notify.roster import enlist
 from service.notify.slack.send import Slack
-from service.notify.template import Link
 from service.notify.webhook.send import Webhook
 from service.runtime.clock import SystemClock
 from service.settings import PagerDutyReceiver, ReceiverSettings, SlackReceiver, WebhookReceiver
-from tests.service.notify.support import NOW, PaperOffice, alert, resolved
+from tests.service.notify.bench import Bench, page
+from tests.service.notify.support import NOW, alert, resolved, told
 from tests.support.patience import PATIENCE_S
 
 CLOCK = SystemClock()
@@ -61,9 +58,7 @@ def receiver(
             clock=CLOCK,
             interval_s=0.0,
         )
-    return Webhook(
-        client, "hook", local.webhook_url, secret=local.hmac_secret, timeout_s=timeout_s, clock=CLOCK
-    )
+    return Webhook(client, local.webhook_url, secret=local.hmac_secret, timeout_s=timeout_s, clock=CLOCK)
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -71,8 +66,8 @@ async def test_every_vendor_takes_beginning_and_end(
     vendor: str, local: LocalReceivers, client: httpx.AsyncClient
 ) -> None:
     to = receiver(vendor, local, client)
-    assert await to.send(alert()) == Delivered()
-    assert await to.send(resolved()) == Delivered()
+    assert await to.send(told(alert())) == Delivered()
+    assert await to.send(told(resolved())) == Delivered()
     assert local.violations == []
     assert [(r.vendor, r.verdict) for r in local.received] == [(vendor, "accepted")] * 2
     assert abs((local.received[0].at - datetime.now(UTC)).total_seconds()) < 10
@@ -103,16 +98,16 @@ async def test_answers_mean_retry_or_never(
     client: httpx.AsyncClient,
 ) -> None:
     local.fail(vendor, [fault])  # type: ignore[arg-type]
-    assert await receiver(vendor, local, client).send(alert()) == expected
+    assert await receiver(vendor, local, client).send(told(alert())) == expected
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
 async def test_no_answer_is_a_retry(vendor: str, local: LocalReceivers, client: httpx.AsyncClient) -> None:
     local.fail_always(vendor, Fault(200, hang_s=600.0))  # type: ignore[arg-type]
     hasty = receiver(vendor, local, client, timeout_s=0.2)
-    assert await hasty.send(alert()) == Retry(Failure.TIMEOUT, "no answer within 0.2 s")
+    assert await hasty.send(told(alert())) == Retry(Failure.TIMEOUT, "no answer within 0.2 s")
     local.fail_always(vendor, Fault(0))  # type: ignore[arg-type]
-    broken = await receiver(vendor, local, client, timeout_s=PATIENCE_S).send(alert())
+    broken = await receiver(vendor, local, client, timeout_s=PATIENCE_S).send(told(alert()))
     assert isinstance(broken, Retry)
     assert broken.reason is Failure.UNREACHABLE
 
@@ -120,7 +115,7 @@ async def test_no_answer_is_a_retry(vendor: str, local: LocalReceivers, client: 
 async def test_nobody_listening_is_a_retry(client: httpx.AsyncClient) -> None:
     with LocalReceivers() as gone:
         url = gone.slack_url
-    result = await Slack(client, url, timeout_s=2.0, clock=CLOCK).send(alert())
+    result = await Slack(client, url, timeout_s=2.0, clock=CLOCK).send(told(alert()))
     assert result == Retry(Failure.UNREACHABLE, "ConnectError")
 
 
@@ -132,23 +127,30 @@ async def test_a_success_that_is_not_the_vendors_is_none(
     vendor: str, status: int, body: str, local: LocalReceivers, client: httpx.AsyncClient
 ) -> None:
     local.fail(vendor, [Fault(status, body)])  # type: ignore[arg-type]
-    result = await receiver(vendor, local, client).send(alert())
+    result = await receiver(vendor, local, client).send(told(alert()))
     assert isinstance(result, Final)
     assert result.reason is Failure.UNEXPECTED_ANSWER
 
 
 async def test_a_webhook_may_answer_any_2xx(local: LocalReceivers, client: httpx.AsyncClient) -> None:
     local.fail("webhook", [Fault(204, "")])
-    assert await receiver("webhook", local, client).send(alert()) == Delivered()
+    assert await receiver("webhook", local, client).send(told(alert())) == Delivered()
 
 
 async def test_an_endless_answer_is_not_read_to_its_end(
     local: LocalReceivers, client: httpx.AsyncClient
 ) -> None:
     local.fail("webhook", [Fault(500, "x" * 5_000_000)])
-    result = await receiver("webhook", local, client).send(alert())
+    result = await receiver("webhook", local, client).send(told(alert()))
     assert isinstance(result, Retry)
     assert len(result.detail) <= 310
+
+
+FAST = RetryPolicy(max_attempts=10, initial_s=0.01, max_s=0.05)
+
+
+def bench_to(to: Receiver) -> Bench:
+    return Bench(to=to, clock=CLOCK, policy=FAST)
 
 
 @pytest.mark.parametrize("vendor", VENDORS)
@@ -157,68 +159,35 @@ async def test_a_storm_ends_in_one_delivery_and_no_loss(
     vendor: str, storm: int, local: LocalReceivers, client: httpx.AsyncClient
 ) -> None:
     local.fail(vendor, [Fault(storm, retry_after="0")] * 7)  # type: ignore[arg-type]
-    office = PaperOffice()
-    courier = _courier(receiver(vendor, local, client), office)
-    for number in range(4):
-        courier.put(alert(fingerprint=f"incident-{number}"), Source(0, number))
-    await _work(courier, office, 4)
+    bench = bench_to(receiver(vendor, local, client))
+    bench.put(*(page(number) for number in range(4)))
+    await bench.deliver(4)
     assert len(local.of(vendor)) == 4  # type: ignore[arg-type]
     assert len(local.of(vendor, "scripted")) == 7  # type: ignore[arg-type]
     assert local.violations == []
-    assert office.parked == []
-    assert sorted(source.offset for source in office.finished_sources) == [0, 1, 2, 3]
+    assert bench.parked == []
+    assert sorted(one.fingerprint for entry in bench.entries for one in entry.firing) == ["0", "1", "2", "3"]
 
 
 async def test_the_time_slack_asks_for_passes_before_the_next_request(
     local: LocalReceivers, client: httpx.AsyncClient
 ) -> None:
     local.fail("slack", [Fault(429, retry_after="1")])
-    office = PaperOffice()
-    courier = _courier(receiver("slack", local, client), office)
-    courier.put(alert(fingerprint="a"), Source(0, 0))
-    courier.put(alert(fingerprint="b"), Source(0, 1))
-    await _work(courier, office, 2)
+    bench = bench_to(receiver("slack", local, client))
+    bench.put(page(1), page(2))
+    await bench.deliver(2)
     first, second, _ = local.received
     assert (second.at - first.at).total_seconds() >= 1.0
 
 
 async def test_slack_gets_at_most_one_message_a_second(client: httpx.AsyncClient) -> None:
     with LocalReceivers() as strict:
-        office = PaperOffice()
-        courier = _courier(Slack(client, strict.slack_url, timeout_s=5.0, clock=CLOCK), office)
-        for number in range(3):
-            courier.put(alert(fingerprint=str(number)), Source(0, number))
+        bench = bench_to(Slack(client, strict.slack_url, timeout_s=5.0, clock=CLOCK))
+        bench.put(*(page(number) for number in range(3)))
         began = time.monotonic()
-        await _work(courier, office, 3)
+        await bench.deliver(3)
         assert time.monotonic() - began >= 2.0
         assert [r.verdict for r in strict.received] == ["accepted"] * 3
-
-
-async def test_a_restart_in_the_middle_tells_the_rest_once(
-    local: LocalReceivers, client: httpx.AsyncClient
-) -> None:
-    """What one process has not finished the next one is given again, with the log of the first."""
-    office = PaperOffice()
-    first = _courier(receiver("webhook", local, client), office)
-    alerts = [alert(fingerprint=f"incident-{number}") for number in range(6)]
-    local.fail("webhook", [Fault(500, hang_s=0.05)] * 3)
-    for number, one in enumerate(alerts):
-        first.put(one, Source(0, number))
-    work = asyncio.create_task(first.run())
-    while len(office.finished_sources) < 2:  # noqa: ASYNC110 - nothing announces it
-        await asyncio.sleep(0.005)
-    work.cancel()
-    await asyncio.gather(work, return_exceptions=True)
-    local.fail_always("webhook", None)
-    office.finished_sources.clear()
-    second = _courier(receiver("webhook", local, client), office)
-    for number, one in enumerate(alerts):
-        second.put(one, Source(0, number))
-    await _work(second, office, 6)
-    keys = [r.headers["idempotency-key"] for r in local.of("webhook")]
-    assert set(keys) == {f"hook/incident-{number}/1" for number in range(6)}
-    logged_before_the_kill = {fingerprint for _, fingerprint in office.entries}
-    assert logged_before_the_kill == {one.fingerprint for one in alerts}
 
 
 @pytest.mark.parametrize(
@@ -250,12 +219,11 @@ async def test_no_secret_reaches_a_log_or_a_result(
         for vendor, secret in own.items():
             echo = f"cannot take {secret} and {local.slack_url if vendor == 'slack' else secret}"
             local.fail(vendor, [Fault(500, echo), Fault(0), Fault(404, echo)])  # type: ignore[arg-type]
-            office = PaperOffice()
-            courier = _courier(receiver(vendor, local, client), office)
-            courier.put(alert(), Source(0, 0))
-            await _work(courier, office, 1)
-            assert office.parked[0].detail.startswith("404 cannot take ***")
-            assert secret not in repr(office.parked)
+            bench = bench_to(receiver(vendor, local, client))
+            bench.put(alert())
+            await bench.deliver(1)
+            assert bench.parked[0].detail.startswith("404 cannot take ***")
+            assert secret not in repr(bench.parked)
             assert secret not in caplog.text
     assert "again in" in caplog.text
 
@@ -268,7 +236,7 @@ def test_the_roster_reads_secrets_and_takes_the_name(tmp_path: Path) -> None:
         "pager": PagerDutyReceiver(routing_key_file=key, min_severity="critical"),
         "bus": WebhookReceiver(url="https://bus.example/alerts"),
     }
-    found = enlist(settings, httpx.AsyncClient(), CLOCK, Link("https://tide.example"))
+    found = enlist(settings, httpx.AsyncClient(), CLOCK)
     assert {name: (e.receiver.vendor, e.min_severity) for name, e in found.items()} == {
         "care": ("slack", "info"),
         "pager": ("pagerduty", "critical"),
@@ -329,26 +297,3 @@ def test_the_local_slack_limits_and_refuses_as_slack_does() -> None:
         assert (refused.status_code, refused.text) == (400, "invalid_payload")
         assert local.violations == ["slack: no top-level text: the notification would be empty"]
         assert httpx.post(local.base_url + "/services/T0/B0/wrong", json=good).status_code == 404
-
-
-def _courier(to: Receiver, office: PaperOffice) -> Courier:
-    return Courier(
-        "hook",
-        to,
-        office,
-        policy=RetryPolicy(max_attempts=10, initial_s=0.01, max_s=0.05),
-        repeat_interval=timedelta(hours=4),
-        clock=CLOCK,
-        chance=lambda: 0.5,
-    )
-
-
-async def _work(courier: Courier, office: PaperOffice, count: int) -> None:
-    work = asyncio.create_task(courier.run())
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            while len(office.finished_sources) < count and not work.done():  # noqa: ASYNC110 - nothing announces it
-                await asyncio.sleep(0.01)
-    finally:
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)

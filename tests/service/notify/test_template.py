@@ -8,7 +8,7 @@ import pytest
 
 from schemas.alerts import Driver, Evidence, Verdict
 from service.notify import template
-from tests.service.notify.support import NOW, alert, resolved
+from tests.service.notify.support import NOW, alert, resolved, told
 
 USD = 1_000_000_000
 
@@ -19,8 +19,26 @@ def test_the_headline_says_how_bad_what_and_where() -> None:
     assert template.headline(resolved()) == "RESOLVED: retry loop in support-agent"
 
 
-def test_the_end_says_how_long_it_went_on() -> None:
-    assert template.sentence(resolved()).startswith("Over after 14 min. support-agent is spending")
+def test_the_end_says_how_long_it_went_on_and_what_it_cost() -> None:
+    assert template.sentence(resolved()).startswith(
+        "Over after 14 min; it cost $3.90, $3.48 more than usual. support-agent is spending"
+    )
+    assert template.ending(resolved(excess_nanos=-1)) == "Over after 14 min; it cost $3.90."
+
+
+def test_the_end_of_a_budget_s_alert_has_no_cost_of_its_own() -> None:
+    assert template.ending(resolved(verdict=verdict("budget.pace"))) == "Over after 14 min."
+
+
+def test_of_several_alerts_the_others_are_named_what_is_new_first() -> None:
+    said = told(alert(), resolved(fingerprint="b", workflow="chat"))
+    assert template.title(said) == "CRITICAL: retry loop in support-agent"
+    assert template.others(said) == [
+        "RESOLVED: retry loop in chat. Over after 14 min; it cost $3.90, $3.48 more than usual."
+    ]
+    both = told(alert(), alert(fingerprint="b", workflow="chat", severity="warning"))
+    assert template.title(both) == "CRITICAL: retry loop in support-agent and 1 more"
+    assert template.others(both) == ["WARNING: retry loop in chat, $3.90 so far"]
 
 
 def test_an_empty_summary_still_says_something() -> None:
