@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -25,6 +25,8 @@ from tests.support.roles import ROOT, RoleProcess
 VENV: Final = ROOT / ".cache" / "litellm-venv"
 PYTHON: Final = VENV / "bin" / "python"
 
+_START_S: Final = 2 * PATIENCE_S
+"""It takes ten seconds of a whole processor: importing it, most of them."""
 _MY_GATEWAY: Final = """\
 import os
 from pathlib import Path
@@ -87,15 +89,14 @@ def running_proxy(connection: Connection, upstream: str, folder: Path) -> Iterat
 
 
 def _wait_alive(process: RoleProcess, url: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         assert process.returncode is None, f"the proxy ended:\n{process.tail()}"
-        try:
+        with suppress(httpx.HTTPError):
             if httpx.get(url, timeout=10).status_code == 200:
                 return
-        except httpx.HTTPError:
-            time.sleep(0.2)
-    raise AssertionError(f"the proxy did not answer in {PATIENCE_S:g} s:\n{process.tail()}")
+        time.sleep(0.2)
+    raise AssertionError(f"the proxy did not answer in {_START_S:g} s:\n{process.tail()}")
 
 
 class Client:
