@@ -12,12 +12,13 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from service.kafka.embedded.apache import KAFKA_VERSION
-from service.settings import ROLES, DecisionsSettings, HealthSettings, Settings
+from service.settings import ROLES, DecisionsSettings, DoorSettings, HealthSettings, Settings
 from service.settings_sources import load
 from tests.deploy.files import DEPLOY, ROOT, compose, is_command, read
 
 COMPOSE = compose()
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OPTIONAL = {"door": DoorSettings().port, "decisions": DecisionsSettings().port}
 OURS = [name for name, service in SERVICES.items() if service["image"].startswith("tidegate:")]
 
 
@@ -42,7 +43,7 @@ def test_every_image_is_pinned(name: str) -> None:
 
 
 def test_our_image_is_this_version_built_from_here() -> None:
-    assert set(OURS) == {"topics-init", *ROLES, "decisions"}
+    assert set(OURS) == {"topics-init", *ROLES, *OPTIONAL}
     for name in OURS:
         service = SERVICES[name]
         assert service["image"] == f"tidegate:{version('tidegate')}"
@@ -141,8 +142,9 @@ def test_roles_publish_their_own_health_ports() -> None:
     for role in ROLES:
         port = health.port_of(role)
         assert SERVICES[role]["ports"] == [f"127.0.0.1:{port}:{port}"]
-    optional = [health.decisions_port, DecisionsSettings().port]
-    assert {f"127.0.0.1:{port}:{port}" for port in optional} == set(SERVICES["decisions"]["ports"])
+    for optional, http in OPTIONAL.items():
+        ports = {f"127.0.0.1:{port}:{port}" for port in (health.port_of(optional), http)}
+        assert ports == set(SERVICES[optional]["ports"])
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert len(set(published)) == len(published)
 
@@ -153,7 +155,7 @@ def test_everything_waits_for_what_it_needs() -> None:
         for name, service in SERVICES.items()
     }
     assert conditions["topics-init"] == {"kafka": "service_healthy"}
-    for role in (*ROLES, "decisions"):
+    for role in (*ROLES, *OPTIONAL):
         assert conditions[role] == {"topics-init": "service_completed_successfully"}
     for waited in conditions.values():
         for other, condition in waited.items():
@@ -166,16 +168,17 @@ def test_what_should_run_is_started_again_and_watched() -> None:
         once = name == "topics-init"
         assert service["restart"] == ("on-failure:5" if once else "unless-stopped")
         # Our roles have the image's own check; topics-init ends before one could be made.
-        watched = "test" in service.get("healthcheck", {}) or name in (*ROLES, "decisions")
+        watched = "test" in service.get("healthcheck", {}) or name in (*ROLES, *OPTIONAL)
         assert watched != once
 
 
 def test_what_not_everybody_needs_is_started_only_when_it_is_asked_for() -> None:
     profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
-    assert profiles == {"decisions": ["decisions"]}
-    environment = {key: str(value) for key, value in SERVICES["decisions"]["environment"].items()}
-    environment["TIDEGATE_CONFIG_FILE"] = str(DEPLOY / "compose" / "tidegate.toml")
-    assert load(environ=environment).settings.decisions.configured
+    assert profiles == {role: [role] for role in OPTIONAL}
+    for role in OPTIONAL:
+        environment = {key: str(value) for key, value in SERVICES[role]["environment"].items()}
+        environment["TIDEGATE_CONFIG_FILE"] = str(DEPLOY / "compose" / "tidegate.toml")
+        assert getattr(load(environ=environment).settings, role).configured
 
 
 def test_state_is_in_named_volumes() -> None:

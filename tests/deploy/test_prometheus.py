@@ -73,13 +73,28 @@ def test_what_can_go_wrong_has_a_rule() -> None:
 
 
 def test_prometheus_scrapes_every_role_where_it_listens() -> None:
-    jobs = {job["job_name"]: job["static_configs"][0]["targets"] for job in CONFIG["scrape_configs"]}
+    jobs = {
+        job["job_name"]: job["static_configs"][0]["targets"]
+        for job in CONFIG["scrape_configs"]
+        if "static_configs" in job
+    }
     health = HealthSettings()
     assert jobs == {f"tidegate-{role}": [f"{role}:{health.port_of(role)}"] for role in ROLES}
     assert all(role in compose()["services"] for role in ROLES)
     for name in CONFIG["rule_files"]:
         assert read(f"deploy/prometheus/{name}")
     assert all(f'"tidegate-{role}"' in read("deploy/prometheus/rules.yml") for role in ROLES)
+
+
+def test_what_not_everybody_runs_is_scraped_where_it_has_a_name() -> None:
+    found = {
+        job["job_name"]: (each["names"], each["type"], each["port"])
+        for job in CONFIG["scrape_configs"]
+        for each in job.get("dns_sd_configs", [])
+    }
+    optional = [name for name, service in compose()["services"].items() if "profiles" in service]
+    health = HealthSettings()
+    assert found == {f"tidegate-{role}": ([role], "A", health.port_of(role)) for role in optional}
 
 
 def test_the_dashboard_finds_its_data() -> None:
