@@ -16,6 +16,7 @@ with a producer of its own, can still come between 2. and 4.: nothing on a Kafka
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ _VISIBLE_AGAIN_S: Final = 0.02
 _START_S: Final = 60.0
 """Longest wait for the transaction of a command that died; the broker ends it after a minute by itself."""
 _COMMIT_S: Final = 45.0
+_ATTEMPTS: Final = 10
+_AGAIN_S: Final = 2.0
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -138,9 +141,20 @@ async def commit(
     return Committed(offsets, after.book, [other for other in others if other.offset < max(own)])
 
 
-async def publish(kafka: KafkaSettings, records: Mapping[str, bytes | None]) -> dict[str, int]:
+async def publish(
+    kafka: KafkaSettings, records: Mapping[str, bytes | None], intent: Intent | None = None
+) -> dict[str, int]:
     """Write records (None deletes), whatever is there; the offset of each. Raises as `commit` does."""
-    return dict((await commit(kafka, Intent(), lambda _: records)).offsets)
+    for again in range(_ATTEMPTS, -1, -1):
+        try:
+            return dict((await commit(kafka, intent or Intent(), lambda _: records)).offsets)
+        except Fenced:
+            # Somebody else's change came in between. Nothing hangs on it here, and nothing was written.
+            if not again:
+                raise
+            # Each beginning ends whoever is at work: of several, all must not begin again at the same time.
+            await SystemClock().sleep(random.uniform(0.0, _AGAIN_S))
+    raise AssertionError("the last attempt returns or raises")
 
 
 async def refusals(
@@ -198,17 +212,28 @@ async def _transact(
                 ]
             )
     except (ProducerFenced, InvalidProducerEpoch):
+        _retrieve(producer)
         raise _fenced() from None
     except TimeoutError:
         raise Stalled(f"the transaction was open for more than {_COMMIT_S:g} s; nothing is changed") from None
     except (KafkaError, AssertionError) as error:
         # aiokafka asserts its states: a producer that was fenced between two steps answers so.
+        _retrieve(producer)
         if isinstance(error.__cause__, (ProducerFenced, InvalidProducerEpoch)):
             raise _fenced() from error
         if isinstance(error, AssertionError):
             raise KafkaError(f"the transaction failed: {error}") from error
         raise unavailable(error, kafka) from error
     return {key: place.offset for key, place in zip(wanted, places, strict=True)}
+
+
+def _retrieve(producer: Any) -> None:
+    """Look at errors that aiokafka keeps in futures of its own: else asyncio complains that nobody has."""
+    held = producer._message_accumulator._batches.values()
+    waiters = [batch._drain_waiter for batches in held for batch in batches]
+    for waiter in (*waiters, producer._txn_manager._transaction_waiter):
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            waiter.exception()
 
 
 async def _sent(acknowledgements: Sequence[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ from schemas.decode import decode
 from schemas.topics import CONFIG, CONFIG_HISTORY, CONFIG_REJECTIONS
 from service.errors import Fenced
 from service.kafka.config_change import Intent
-from service.kafka.config_topic import Standing, commit
+from service.kafka.config_topic import Standing, commit, publish
 from service.kafka.embedded.broker import EmbeddedBroker
 from service.settings import KafkaSettings
 from tests.service.commands.conftest import Tidegate
@@ -213,6 +213,17 @@ def test_of_two_changes_at_once_one_changes_nothing(cluster: Tidegate, kafka: Ka
         asyncio.run(commit(kafka, Intent(), second))
     assert [value for _, value in everything(kafka, CONFIG)] == [both[1]]
     assert len(everything(kafka, CONFIG_HISTORY)) == 1
+
+
+def test_what_hangs_on_nothing_is_written_even_when_many_write_at_once(
+    cluster: Tidegate, kafka: KafkaSettings
+) -> None:
+    async def all_at_once() -> None:
+        values = {n: b'{"kind":"tuning","name":"t%d","settings":{}}' % n for n in range(4)}
+        await asyncio.gather(*(publish(kafka, {f"tuning/t{n}": value}) for n, value in values.items()))
+
+    asyncio.run(all_at_once())
+    assert len(everything(kafka, CONFIG)) == len(everything(kafka, CONFIG_HISTORY)) == 4
 
 
 def test_what_a_foreign_producer_slips_in_is_told(cluster: Tidegate, kafka: KafkaSettings) -> None:
