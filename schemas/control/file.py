@@ -10,7 +10,10 @@ from schemas.control import CONTROL_KINDS
 
 NAME: Final = "config-file"
 _TITLE: Final = "Tidegate configuration"
-_ABOUT: Final = "A YAML document of `tidegate config apply`: one record, or a list of them. A file may hold several documents."
+_ABOUT: Final = (
+    "A YAML document of `tidegate config apply`: one record, or a list of them."
+    " A file may hold several documents."
+)
 
 
 def file_schema() -> dict[str, Any]:
