@@ -49,7 +49,7 @@ _READY_S: Final = 60.0
 _COUNTED_S: Final = 60.0
 _BESIDE: Final = ("200", "100000", "500")
 """Events a second, seconds and workflows of the traffic beside: `benchmarks.paced`."""
-_QUARTERS: Final = ("UTC", "Asia/Kathmandu", "Asia/Kolkata", "Australia/Eucla")
+_QUARTERS: Final = ("UTC", "Asia/Kathmandu", "Asia/Kolkata")
 """Zones whose hours begin at different quarters of ours: some hour ends soon."""
 _LEAD_S: Final = 35.0
 """A trial over the end of a window begins so long before it."""
@@ -92,7 +92,7 @@ def main() -> int:
     parser.add_argument(
         "--next-window",
         action="store_true",
-        help="only over the end of an hour of some zone (15 min at most)",
+        help="only over the end of an hour of some zone (half an hour at most)",
     )
     options = parser.parse_args()
     kinds = [Kind(p, r, s) for s in options.call_s for r in options.reserve for p in options.processes]
