@@ -10,6 +10,7 @@ import typer
 
 from service.commands import (
     approve,
+    backtest,
     config,
     contract,
     dead_letters,
@@ -72,6 +73,7 @@ app.command(rich_help_panel="Run")(roles.door)
 app.command(rich_help_panel="Run")(roles.decisions)
 app.command(rich_help_panel="Try")(offline.demo)
 app.command(rich_help_panel="Try")(offline.replay)
+app.command(rich_help_panel="Try")(backtest.backtest)
 app.add_typer(topics.app, name="topics", rich_help_panel="Operate")
 app.add_typer(config.app, name="config", rich_help_panel="Operate")
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Operate")

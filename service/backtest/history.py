@@ -1,0 +1,150 @@
+"""Where history comes from. Every kind of it is taken through several configurations in one pass.
+
+Another kind, such as columns in an archive, is one more class with `through` and `describe`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from schemas.decode import parse_object
+from schemas.reasons import Refused
+from schemas.topics import COST_EVENTS, ROLLUPS
+from service.backtest.course import Folded, Followed, Judged, Sides, same_fold
+from service.backtest.side import Side
+from service.commands.lines import UNREADABLE, Source
+from service.errors import InvalidInput
+from service.rules.config import ConfigBook
+from service.settings import IngestSettings, KafkaSettings
+
+
+class History(Protocol):
+    """Something that can be judged again. Must be picklable: it is read by each process on its own."""
+
+    def through(self, sides: Sequence[Side], *, spend: bool) -> Judged:
+        """All of it through these configurations. Raises TidegateError."""
+        ...
+
+    def describe(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """Cost events as JSON lines, plain or compressed, one file after the other in order of time."""
+
+    names: Sequence[str]
+    ingest: IngestSettings = field(default_factory=IngestSettings)
+
+    def describe(self) -> str:
+        return ", ".join(self.names)
+
+    def through(self, sides: Sequence[Side], *, spend: bool) -> Judged:
+        """Raises InvalidInput: a file is missing, cut off or damaged."""
+        courses = _courses(sides, self.ingest, spend=spend)
+        for name in self.names:
+            source = Source(name)
+            try:
+                for block in source.blocks():
+                    lines = [line.rstrip(b"\r") for line in block]
+                    for course in courses:
+                        for line in lines:
+                            course.feed(line)
+            except UNREADABLE as error:
+                after = courses[0].tally.lines
+                raise InvalidInput(f"{source.name}: after line {after}: {error}") from None
+        return _ended(courses, sides)
+
+
+@dataclass(frozen=True)
+class Events:
+    """The topic `cost-events`, from a time on to its end as of now, by the times of its records."""
+
+    kafka: KafkaSettings
+    since: datetime | None
+    ingest: IngestSettings = field(default_factory=IngestSettings)
+
+    def describe(self) -> str:
+        return self.kafka.topic(COST_EVENTS)
+
+    def through(self, sides: Sequence[Side], *, spend: bool) -> Judged:
+        """Raises BrokerUnavailable."""
+        return asyncio.run(self._through(sides, spend=spend))
+
+    async def _through(self, sides: Sequence[Side], *, spend: bool) -> Judged:
+        from service.kafka import past
+
+        courses = _courses(sides, self.ingest, spend=spend)
+        async with aclosing(past.in_time(self.kafka, self.kafka.topic(COST_EVENTS), self.since)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    for course in courses:
+                        course.feed(record.value or b"")
+        return _ended(courses, sides)
+
+
+@dataclass(frozen=True)
+class Rollups:
+    """The topic `rollups`: what ingest made of the events when they came, as detect judged it.
+
+    The same as live to the second, and several times as fast; but blind to another price and another watch.
+    """
+
+    kafka: KafkaSettings
+    since: datetime | None
+
+    def describe(self) -> str:
+        return self.kafka.topic(ROLLUPS)
+
+    def through(self, sides: Sequence[Side], *, spend: bool) -> Judged:
+        """Raises BrokerUnavailable."""
+        return asyncio.run(self._through(sides, spend=spend))
+
+    async def _through(self, sides: Sequence[Side], *, spend: bool) -> Judged:
+        from service.detect.clerk import read_rollup
+        from service.kafka import past
+
+        course, refused = Followed(Sides(sides, spend=spend)), 0
+        async with aclosing(past.in_time(self.kafka, self.kafka.topic(ROLLUPS), self.since)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    try:
+                        told = read_rollup(record.value)
+                    except Refused:
+                        refused += not _is_outcome(record.value)
+                        continue
+                    course.take(told, record.partition, record.offset, record.timestamp / 1_000)
+        judged = course.judged()
+        judged.seen.refused = refused
+        return judged
+
+
+def _is_outcome(value: bytes | None) -> bool:
+    try:
+        return parse_object(value).get("type") == "outcome"
+    except Refused:
+        return False
+
+
+def _courses(sides: Sequence[Side], ingest: IngestSettings, *, spend: bool) -> list[Folded]:
+    """One fold for all sides that make the same rollups of the same events."""
+    groups: list[tuple[ConfigBook, list[Side]]] = []
+    for side in sides:
+        for book, members in groups:
+            if same_fold(book, side.book):
+                members.append(side)
+                break
+        else:
+            groups.append((side.book, [side]))
+    return [Folded(book, Sides(members, spend=spend), ingest) for book, members in groups]
+
+
+def _ended(courses: Sequence[Folded], sides: Sequence[Side]) -> Judged:
+    for course in courses:
+        course.drain()
+    seen = courses[0].judged().seen
+    return Judged(seen, [side.verdict() for side in sides])
