@@ -295,9 +295,9 @@ def _ages(snapshots: list[Snapshot], made_at: list[tuple[float, int]]) -> dict[s
         missing = bisect_left(spent, snapshot.told.spent + 1)
         if snapshot.told.spent and missing < len(spent):
             true_until = made_at[missing][0] + wall
-            ages.append(snapshot.at - true_until)
+            ages.append(max(0.0, snapshot.at - true_until))
             if number + 1 < len(snapshots):
-                holds.append(snapshots[number + 1].at - true_until)
+                holds.append(max(0.0, snapshots[number + 1].at - true_until))
     if not ages:
         return {}
     return {

@@ -91,11 +91,14 @@ def main() -> int:
         type=int,
         help="ingest.commit_interval_ms: longer means fewer rollups for detect to judge",
     )
+    parser.add_argument(
+        "--env", nargs="+", default=[], metavar="NAME=VALUE", help="more variables of the roles' environment"
+    )
     parser.add_argument("--behind", type=float, default=2.0, help="seconds of traffic that may wait")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     found = {}
-    settings = {}
+    settings = dict(pair.split("=", 1) for pair in options.env)
     if options.commit_ms is not None:
         settings["TIDEGATE_INGEST__COMMIT_INTERVAL_MS"] = str(options.commit_ms)
     try:
@@ -110,6 +113,7 @@ def main() -> int:
         "beside": found,
         "workflows": options.workflows,
         "commit_interval_ms": options.commit_ms or Settings().ingest.commit_interval_ms,
+        "env": options.env,
         "machine": machine(),
     }
     sys.stdout.write(json.dumps(line) + "\n")
