@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from schemas.catalog import EXAMPLES, SCHEMAS
+from schemas.control import file as control_file
 from tests.service.commands.conftest import Tidegate
 
 
@@ -34,7 +35,8 @@ def test_version_and_help(tidegate: Tidegate) -> None:
 
 def test_schemas_are_listed_and_printed(tidegate: Tidegate) -> None:
     listed = tidegate("schema").stdout
-    assert [line.split()[0] for line in listed.splitlines()] == list(SCHEMAS)
+    assert [line.split()[0] for line in listed.splitlines()] == [*SCHEMAS, control_file.NAME]
+    assert json.loads(tidegate("schema", control_file.NAME).stdout) == control_file.file_schema()
     assert json.loads(tidegate("schema", "cost-event").stdout)["title"] == "CostEvent"
     example = json.loads(tidegate("schema", "cost-event", "--example").stdout)
     assert example["event_id"] == EXAMPLES["cost-event"]["event_id"]
