@@ -22,9 +22,12 @@ from schemas.topics import Topic
 from service.errors import SettingsError
 from service.runtime.logs import hide
 
-Role = Literal["ingest", "detect", "notify", "budgets", "throttles", "outcomes", "door", "decisions"]
+Role = Literal[
+    "ingest", "detect", "notify", "budgets", "throttles", "outcomes", "door", "decisions", "callbacks"
+]
 ROLES: Final[tuple[Role, ...]] = ("ingest", "detect", "notify", "budgets", "throttles", "outcomes")
-"""What every installation runs. The door and decisions are for those whose gateways have no Kafka."""
+"""What every installation runs. The door and decisions are for those whose gateways have no Kafka, callbacks for
+those who answer alerts in Slack or PagerDuty."""
 
 _MIN_SECRET: Final = 32
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -212,7 +215,7 @@ class Receiver(Section):
 
     @model_validator(mode="after")
     def _has_its_secret(self) -> Self:
-        for name in ("webhook_url", "routing_key"):
+        for name in ("webhook_url", "routing_key", "bot_token"):
             has_it = name in type(self).model_fields
             if has_it and getattr(self, name) is None and getattr(self, f"{name}_file") is None:
                 raise ValueError(f"give {name} or {name}_file")
@@ -239,7 +242,67 @@ class WebhookReceiver(Receiver):
     hmac_secret_file: Path | None = None
 
 
-ReceiverSettings = Annotated[SlackReceiver | PagerDutyReceiver | WebhookReceiver, Field(discriminator="type")]
+class SlackBotReceiver(Receiver):
+    """An app of Slack with a bot token: one message for each incident, kept up to date, with a thread."""
+
+    type: Literal["slack_bot"] = "slack_bot"
+    bot_token: SecretStr | None = None
+    bot_token_file: Path | None = None
+    channel: Annotated[str, Field(pattern=r"^[#A-Za-z0-9._-]{1,80}$")]
+    """A channel's id, such as `C024BE91L`: a name works until somebody changes it."""
+    base_url: Annotated[str, Field(pattern=r"^https?://")] = "https://slack.com/api"
+    buttons: bool = True
+    """False where no `tidegate callbacks` runs: a button that nobody answers is worse than none."""
+
+
+Address = Annotated[str, Field(pattern=r"^[^\s@<>,;:\"\x00-\x1f\x7f]{1,64}@[A-Za-z0-9.-]{1,190}$")]
+
+
+class EmailReceiver(Receiver):
+    type: Literal["email"] = "email"
+    host: Annotated[str, Field(min_length=1, max_length=253)]
+    port: Annotated[int, Field(ge=1, le=65_535)] = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    """tls: from the first byte, as on port 465; none: only for a server on this machine or in its network."""
+    ca_file: Path | None = None
+    """Who signed the server's certificate, where the system's own authorities did not."""
+    username: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    sender: Address
+    to: Annotated[list[Address], Field(min_length=1, max_length=50)]
+    timeout_s: Annotated[float, Field(gt=0, le=120)] = 30.0
+
+    @model_validator(mode="after")
+    def _log_in_safely(self) -> Self:
+        has_password = self.password is not None or self.password_file is not None
+        if has_password != (self.username is not None):
+            raise ValueError("username and password go together")
+        if has_password and self.security == "none":
+            raise ValueError("a password is not sent in the clear: security must be starttls or tls")
+        return self
+
+
+class AlertmanagerReceiver(Receiver):
+    type: Literal["alertmanager"] = "alertmanager"
+    urls: Annotated[list[Annotated[str, Field(pattern=r"^https?://")]], Field(min_length=1, max_length=10)]
+    """Of every Alertmanager of one cluster, without `/api/v2`: each is told, as Prometheus does."""
+    bearer_token: SecretStr | None = None
+    bearer_token_file: Path | None = None
+    resend_s: Annotated[float, Field(ge=1, le=3_600)] = 60.0
+    """What still fires is said again after so long, and ends by itself when that has not been for four times as
+    long: an Alertmanager that is restarted has forgotten its alerts."""
+
+
+ReceiverSettings = Annotated[
+    SlackReceiver
+    | SlackBotReceiver
+    | PagerDutyReceiver
+    | WebhookReceiver
+    | EmailReceiver
+    | AlertmanagerReceiver,
+    Field(discriminator="type"),
+]
 
 
 class NotifySettings(Section):
@@ -387,6 +450,46 @@ class DecisionsSettings(HttpSettings):
         return self
 
 
+class SigningSecret(Section):
+    """A secret that a vendor signs its requests with. Several may be valid, so that they can be rotated."""
+
+    signing_secret: SecretStr | None = None
+    signing_secret_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _given(self) -> Self:
+        if self.signing_secret is None and self.signing_secret_file is None:
+            raise ValueError("give signing_secret or signing_secret_file")
+        return self
+
+
+class CallbacksSettings(HttpSettings):
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8486
+    slack: dict[Name, SigningSecret] = {}
+    """Signing secrets of Slack apps, by a name that metrics use."""
+    slack_users: frozenset[Annotated[str, Field(pattern=r"^[UW][A-Z0-9]{2,30}$")]] = frozenset()
+    """Ids of those whose buttons do something; empty: everybody's who sees the message."""
+    slack_hooks: Annotated[str, Field(pattern=r"^https?://[^/]+/$")] = "https://hooks.slack.com/"
+    """Where answers to a press may be sent to: what a request's `response_url` must begin with."""
+    pagerduty: dict[Name, SigningSecret] = {}
+    """Secrets of PagerDuty webhook subscriptions, by a name that metrics use."""
+    max_body_bytes: Annotated[int, Field(ge=1_024, le=67_108_864)] = 1_048_576
+    answer_within_s: Annotated[float, Field(gt=0, le=2.9)] = 2.0
+    """Slack shows an error after three seconds: by then it is answered, and what is not written yet goes on."""
+
+    @property
+    def configured(self) -> bool:
+        return bool(self.slack or self.pagerduty)
+
+    @model_validator(mode="after")
+    def _signed_only(self) -> Self:
+        if self.tokens or self.allow_anonymous:
+            raise ValueError(
+                "requests are signed by who sends them: there are no tokens, and nobody is anonymous"
+            )
+        return self
+
+
 class BudgetsSettings(Section):
     group_id: Name = "tidegate-budgets"
     reread_records: Annotated[int, Field(ge=0, le=1_000_000_000)] = 500_000
@@ -420,6 +523,7 @@ class HealthSettings(Section):
     decisions_port: Port = 9106
     throttles_port: Port = 9107
     outcomes_port: Port = 9108
+    callbacks_port: Port = 9109
     stall_after_s: Seconds = 30.0
     """A loop that has made no progress for so long is reported unhealthy."""
 
@@ -448,6 +552,7 @@ class Settings(BaseSettings):
     outcomes: OutcomesSettings = OutcomesSettings()
     door: DoorSettings = DoorSettings()
     decisions: DecisionsSettings = DecisionsSettings()
+    callbacks: CallbacksSettings = CallbacksSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
 

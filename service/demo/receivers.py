@@ -1,4 +1,6 @@
-"""Slack, PagerDuty and a webhook on this machine: they hold us to the vendors' rules, and fail when told to.
+"""Slack, PagerDuty, Alertmanager and a webhook on this machine.
+
+They hold us to the vendors' rules, and fail when told to.
 
 A thread of its own serves them, so that a busy event loop does not make a vendor look slow.
 """
@@ -20,10 +22,13 @@ from urllib.parse import urlsplit
 import orjson
 
 from service.demo import vendor_rules
+from service.demo.slack_api import PATH, SlackApi
 from service.runtime.clock import Clock, SystemClock
 
-Vendor = Literal["slack", "pagerduty", "webhook"]
-_VENDORS: Final[tuple[Vendor, ...]] = ("slack", "pagerduty", "webhook")
+Vendor = Literal["slack", "slack_bot", "pagerduty", "alertmanager", "webhook"]
+Verdict = Literal["accepted", "violation", "rate_limited", "scripted"]
+_VENDORS: Final[tuple[Vendor, ...]] = ("slack", "slack_bot", "pagerduty", "alertmanager", "webhook")
+_ALERTMANAGER: Final = "/alertmanager"
 _PAGERDUTY_PATHS: Final = ("/v2/enqueue", "/v2/change/enqueue")
 _MAX_BODY: Final = 2_000_000
 
@@ -43,8 +48,8 @@ class Received:
     vendor: Vendor
     at: datetime
     path: str
-    body: dict[str, Any]
-    verdict: Literal["accepted", "violation", "rate_limited", "scripted"]
+    body: Any
+    verdict: Verdict
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     complaints: tuple[str, ...] = ()
@@ -65,7 +70,7 @@ class Fault:
 
 
 class LocalReceivers:
-    """All three vendors on one free port of loopback. Use as a context manager, or `start` and `stop`.
+    """All vendors on one free port of loopback. Use as a context manager, or `start` and `stop`.
 
     Attributes
     ----------
@@ -73,6 +78,8 @@ class LocalReceivers:
         Every request, in order of arrival.
     violations : list of str
         Every breach of a vendor's rules. Must be empty in the end.
+    slack_api : SlackApi
+        What Slack's Web API has: messages and threads as they are now.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class LocalReceivers:
         self._on_receipt = on_receipt
         self._slack_interval_s = slack_interval_s
         self._clock = clock or SystemClock()
+        self.slack_api: Final = SlackApi(self._clock, slack_interval_s)
         self._faults: dict[Vendor, deque[Fault]] = {vendor: deque() for vendor in _VENDORS}
         self._always: dict[Vendor, Fault | None] = dict.fromkeys(_VENDORS)
         self._last_slack: float | None = None
@@ -110,6 +118,15 @@ class LocalReceivers:
     @property
     def slack_url(self) -> str:
         return self.base_url + self._slack_path
+
+    @property
+    def slack_api_url(self) -> str:
+        """For the bot's `base_url`."""
+        return self.base_url + PATH.rstrip("/")
+
+    @property
+    def alertmanager_url(self) -> str:
+        return self.base_url + _ALERTMANAGER
 
     @property
     def webhook_url(self) -> str:
@@ -164,6 +181,8 @@ class LocalReceivers:
             return 404, "no_service", None
         with self._lock:
             fault = self._faults[vendor].popleft() if self._faults[vendor] else self._always[vendor]
+        if vendor == "slack_bot" and fault is None:
+            return self._call(path, headers, body)
         complaints = self._complaints(vendor, path, headers, body)
         if fault is not None:
             verdict: Literal["accepted", "scripted"] = "accepted" if fault.accepts else "scripted"
@@ -180,11 +199,23 @@ class LocalReceivers:
         self._keep(vendor, path, headers, body, "accepted", status, [])
         return status, _acceptance(vendor, body), None
 
+    def _call(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, str, str | None]:
+        answer = self.slack_api.call(path, headers, body)
+        verdict: Verdict = (
+            "rate_limited" if answer.status == 429 else "accepted" if answer.body["ok"] else "violation"
+        )
+        self._keep("slack_bot", path, headers, body, verdict, answer.status, answer.complaints)
+        return answer.status, orjson.dumps(answer.body).decode(), answer.retry_after
+
     def _vendor(self, path: str) -> Vendor | None:
         if path == self._slack_path:
             return "slack"
         if path in _PAGERDUTY_PATHS:
             return "pagerduty"
+        if path.startswith(PATH):
+            return "slack_bot"
+        if path == f"{_ALERTMANAGER}/api/v2/alerts":
+            return "alertmanager"
         return "webhook" if path == "/hook" else None
 
     def _complaints(self, vendor: Vendor, path: str, headers: dict[str, str], body: bytes) -> list[str]:
@@ -192,6 +223,10 @@ class LocalReceivers:
             return vendor_rules.slack(body, headers.get("content-type", ""))
         if vendor == "pagerduty":
             return vendor_rules.pagerduty(path, body, self.routing_key)
+        if vendor == "alertmanager":
+            return vendor_rules.alertmanager(body, headers.get("content-type", ""))
+        if vendor == "slack_bot":
+            return []  # the fault comes first: nothing is looked at
         return vendor_rules.webhook(body, headers, self.hmac_secret, self._clock.now().timestamp())
 
     def _too_soon(self) -> bool:
@@ -208,7 +243,7 @@ class LocalReceivers:
         path: str,
         headers: dict[str, str],
         body: bytes,
-        verdict: Literal["accepted", "violation", "rate_limited", "scripted"],
+        verdict: Verdict,
         status: int,
         complaints: list[str],
     ) -> None:
@@ -220,7 +255,7 @@ class LocalReceivers:
             vendor,
             self._clock.now(),
             path,
-            document if isinstance(document, dict) else {},
+            document if isinstance(document, (dict, list)) else {},
             verdict,
             status,
             headers,
@@ -243,6 +278,8 @@ def _refusal(vendor: Vendor, complaints: list[str]) -> str:
 
 
 def _acceptance(vendor: Vendor, body: bytes) -> str:
+    if vendor == "alertmanager":
+        return ""
     if vendor != "pagerduty":
         return "ok"
     event = orjson.loads(body)

@@ -1,8 +1,10 @@
-"""What Slack, PagerDuty and a careful webhook refuse, as their documents say. Pure: a request in, complaints out.
+"""What Slack, PagerDuty, Alertmanager and a careful webhook refuse, as their documents say.
+
+Pure: a request in, complaints out.
 
 Written from the vendors' documents and not from service.notify, which must stand up to it.
 Sources: docs.slack.dev "Blocks" and "Sending messages using incoming webhooks"; developer.pagerduty.com "Send an
-Alert Event" and "Send a Change Event"; RFC 2104 for the signature.
+Alert Event" and "Send a Change Event"; prometheus/alertmanager, api/v2/openapi.yaml; RFC 2104 for the signature.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 import orjson
@@ -50,6 +53,9 @@ def slack(body: bytes, content_type: str) -> list[str]:
     blocks = message.get("blocks", [])
     if not isinstance(blocks, list) or len(blocks) > 50:
         return [*wrong, "blocks: expected a list of at most 50"]
+    names = [block["block_id"] for block in blocks if isinstance(block, dict) and "block_id" in block]
+    if len(set(names)) != len(names) or any(len(name) > 255 for name in names):
+        wrong.append("block_id: expected at most 255 characters, each once")
     if _length(body.decode()) > MAX_SLACK_CHARACTERS:
         wrong.append(f"{_length(body.decode())} characters in all")
     for number, block in enumerate(blocks):
@@ -76,7 +82,31 @@ def _slack_block(block: Any) -> list[str]:
         if not isinstance(fields, list) or len(fields) > 10:
             return [*wrong, "at most 10 fields"]
         return wrong + [complaint for field in fields for complaint in _slack_text(field, 2_000)]
+    if kind == "actions":
+        elements = block.get("elements")
+        if not isinstance(elements, list) or not 1 <= len(elements) <= 25:
+            return ["expected 1 to 25 elements"]
+        names = [element.get("action_id") for element in elements]
+        wrong = [] if len(set(names)) == len(names) else ["an action_id twice"]
+        return wrong + [complaint for element in elements for complaint in _slack_button(element)]
     return []
+
+
+def _slack_button(element: Any) -> list[str]:
+    if not isinstance(element, dict) or element.get("type") != "button":
+        return ["expected a button"]
+    wrong = _slack_text(element.get("text"), 75, only="plain_text")
+    action, value = element.get("action_id"), element.get("value", "")
+    if not isinstance(action, str) or not 1 <= len(action) <= 255:
+        wrong.append("action_id: expected 1 to 255 characters")
+    if not isinstance(value, str) or _length(value) > 2_000:
+        wrong.append(f"value: {_length(str(value))} characters, at most 2000")
+    if element.get("style", "primary") not in ("primary", "danger"):
+        wrong.append("style")
+    if (dialogue := element.get("confirm")) is not None:
+        for part, limit in (("title", 100), ("text", 300), ("confirm", 30), ("deny", 30)):
+            wrong += _slack_text(dialogue.get(part), limit, only=None if part == "text" else "plain_text")
+    return wrong
 
 
 def _slack_text(text: Any, limit: int, only: str | None = None) -> list[str]:
@@ -92,6 +122,45 @@ def _slack_text(text: Any, limit: int, only: str | None = None) -> list[str]:
     bare = _TRUSTED_MARKUP.sub("", text["text"])
     if _ENTITY.search(bare) or "<" in bare or ">" in bare:
         wrong.append("& < > not escaped: somebody else's text could mention everyone")
+    return wrong
+
+
+_LABEL: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+
+def alertmanager(body: bytes, content_type: str) -> list[str]:
+    """Everything wrong with a list of alerts (postableAlerts of the OpenAPI document, and Alert.Validate)."""
+    if content_type.split(";")[0].strip().lower() != "application/json":
+        return [f"unsupported media type {content_type!r}"]
+    try:
+        alerts = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return ["not JSON"]
+    if not isinstance(alerts, list):
+        return ["expected a list of alerts"]
+    return [f"[{number}]: {what}" for number, one in enumerate(alerts) for what in _posted_alert(one)]
+
+
+def _posted_alert(alert: Any) -> list[str]:
+    if not isinstance(alert, dict) or not isinstance(alert.get("labels"), dict):
+        return ["labels in body is required"]
+    wrong = []
+    for name in ("labels", "annotations"):
+        for key, value in alert.get(name, {}).items():
+            if not _LABEL.fullmatch(key):
+                wrong.append(f"{name}: invalid name {key!r}")
+            if not isinstance(value, str):
+                wrong.append(f"{name}.{key}: expected a string")
+    if not any(alert["labels"].values()):
+        wrong.append("at least one label pair required")
+    times = [alert[name] for name in ("startsAt", "endsAt") if name in alert]
+    if any(not isinstance(time, str) or not _RFC3339.fullmatch(time) for time in times):
+        return [*wrong, "expected RFC 3339"]
+    if len(times) == 2 and datetime.fromisoformat(times[0]) > datetime.fromisoformat(times[1]):
+        wrong.append("start time must be before end time")
+    if not re.match(r"https?://", alert.get("generatorURL", "http://")):
+        wrong.append("generatorURL must be of type uri")
     return wrong
 
 

@@ -24,11 +24,12 @@ from service.notify import http
 from service.notify.ack_view import AcknowledgementView
 from service.notify.acknowledgements import Acknowledgements
 from service.notify.chronicle import of_the_day
-from service.notify.courier import Courier
+from service.notify.courier import Box, Courier
 from service.notify.daily import DailyBox
 from service.notify.desk import Desk
 from service.notify.log import NotificationLog
 from service.notify.reader import AlertReader
+from service.notify.resend import ResendBox
 from service.notify.retry import RetryPolicy
 from service.notify.roster import Enlisted, enlist
 from service.notify.routing import Pace
@@ -132,11 +133,14 @@ class Staff:
         began = clock.now()
         for name, enlisted in roster.items():
             outbox = self.desk.outbox(name, enlisted.receiver.wants)
-            daily = DailyBox(name, self.desk, began, self._days.put_nowait)
+            boxes: list[Box] = [outbox, DailyBox(name, self.desk, began, self._days.put_nowait)]
+            if enlisted.resend_s is not None:
+                every = timedelta(seconds=enlisted.resend_s)
+                boxes.append(ResendBox(name, self.desk, every, outbox.waiting))
             self.couriers[name] = Courier(
                 name,
                 enlisted.receiver,
-                [outbox, daily],
+                boxes,
                 self,
                 policy=policy,
                 clock=clock,

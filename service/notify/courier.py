@@ -34,7 +34,9 @@ class Box(Protocol):
     """Where a notification came from, and where it is said what became of it."""
 
     def refresh(self, delivery: Delivery, now: datetime) -> bool: ...
-    def done(self, delivery: Delivery, now: datetime, reference: str | None) -> NotificationLogEntry: ...
+    def done(
+        self, delivery: Delivery, now: datetime, reference: str | None
+    ) -> NotificationLogEntry | None: ...
     def give_up(self, delivery: Delivery, now: datetime, *, final: bool) -> NotificationLogEntry | None: ...
     def back(self, delivery: Delivery) -> None: ...
     def take(self, now: datetime) -> Delivery | None: ...
@@ -233,7 +235,9 @@ class Courier:
         now = self._clock.now()
         for line in trip.delivery.said.news:
             NOTIFY_DELAY.observe(max(0.0, (now - line.alert.updated_at).total_seconds()))
-        await self._office.record(trip.box.done(trip.delivery, now, reference))
+        entry = trip.box.done(trip.delivery, now, reference)
+        if entry is not None:
+            await self._office.record(entry)
         trip.box.back(trip.delivery)
 
     async def _park(

@@ -6,7 +6,7 @@ The numbers are those of README.md.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -184,6 +184,10 @@ class Desk:
 
     def entry(self, receiver: str, group: str) -> NotificationLogEntry | None:
         return self.told.entry(receiver, group)
+
+    def believers(self, receiver: str) -> Iterator[tuple[str, str]]:
+        """(fingerprint, group) of all that a receiver believes to fire."""
+        return self.told.believers(receiver)
 
     def incident_of(self, group: str) -> str | None:
         return None if storm.is_digest(group) else self.told.incident_of(group)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
@@ -25,11 +25,20 @@ _RETRYABLE: Constant = frozenset({408, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete HTTP answer. `text` is one line, cut short, free of secrets."""
+    """A complete HTTP answer.
+
+    Attributes
+    ----------
+    text : str
+        One line, cut short, free of secrets: for people.
+    body : bytes
+        As it came, up to the limit: for programs.
+    """
 
     status: int
     text: str
     retry_after_s: float | None
+    body: bytes = field(default=b"", repr=False)
 
 
 def client() -> httpx.AsyncClient:
@@ -51,9 +60,11 @@ async def post(
     timeout_s: float,
     now: datetime,
     secrets: Iterable[str] = (),
+    limit: int = MAX_ANSWER_BYTES,
 ) -> Answer | Retry:
     """POST JSON, once, in at most `timeout_s` from first to last byte. A failure to get an answer is a Retry.
 
+    Of the answer `limit` bytes are read at most.
     Neither the URL nor an exception's own text (which may hold it) reaches the result.
     """
     sent = {"Content-Type": "application/json", **(headers or {})}
@@ -65,7 +76,7 @@ async def post(
             body = b""
             async for chunk in response.aiter_bytes():
                 body += chunk
-                if len(body) >= MAX_ANSWER_BYTES:
+                if len(body) >= limit:
                     break
     except (TimeoutError, httpx.TimeoutException):
         return Retry(Failure.TIMEOUT, f"no answer within {timeout_s:g} s")
@@ -74,7 +85,8 @@ async def post(
     text = clean(body[:MAX_ANSWER_BYTES].decode("utf-8", "replace"))
     for secret in secrets:
         text = text.replace(secret, "***") if secret else text
-    return Answer(response.status_code, fit(text, 300), retry_after(response.headers.get("Retry-After"), now))
+    waits = retry_after(response.headers.get("Retry-After"), now)
+    return Answer(response.status_code, fit(text, 300), waits, body)
 
 
 def refusal(answer: Answer) -> Retry | Final | None:

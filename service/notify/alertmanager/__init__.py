@@ -1,0 +1,1 @@
+"""Alertmanager's API v2. Source: prometheus/alertmanager, api/v2/openapi.yaml, "POST /alerts"."""
