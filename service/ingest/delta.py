@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final
 
 import orjson
-from datasketches import hll_sketch
-from mypy_extensions import mypyc_attr
 
 from schemas.rollups import (
     BUCKET_SECONDS,
     DIMENSIONS,
     MAX_LIVE_TRACES,
     MAX_PRICE_FAULTS,
-    MAX_SLICES,
     PriceFaultKind,
     Rollup,
     scope_key,
     scope_name,
 )
 from service.ingest.call import Call
+from service.ingest.instant import instant
 from service.ingest.price import Priced
+from service.ingest.share import Share, Trace, as_text, breakdown, left_out, live, ranked, sketch, sums_by
 
-LG_K: Final = 10
-"""HyperLogLog with 1,024 registers: relative standard error 3.2 %, at most about 600 bytes."""
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CUSTOMER: Final = DIMENSIONS.index("customer")
 _TEAM: Final = DIMENSIONS.index("team")
 _UNLABELLED: Final[list[dict[str, Share]]] = [{} for _ in DIMENSIONS]
@@ -53,44 +45,7 @@ _SUMS: Final = (
 )
 
 
-@final
-@mypyc_attr(acyclic=True)
-class Share:
-    """What calls with something in common amount to."""
-
-    __slots__ = ("calls", "cost_nanos", "list_nanos", "tokens")
-
-    def __init__(self, calls: int, cost_nanos: int, tokens: int, list_nanos: int = 0) -> None:
-        self.calls = calls
-        self.cost_nanos = cost_nanos
-        self.tokens = tokens
-        self.list_nanos = list_nanos
-
-    def add(self, calls: int, cost_nanos: int, tokens: int) -> None:
-        """Count more of them."""
-        self.calls += calls
-        self.cost_nanos += cost_nanos
-        self.tokens += tokens
-
-
-@final
-@mypyc_attr(acyclic=True)
-class Trace:
-    """The calls of one trace."""
-
-    __slots__ = ("calls", "cost_nanos", "customer", "max_input_tokens", "model")
-
-    def __init__(self, cost_nanos: int, max_input_tokens: int, customer: str | None, model: str) -> None:
-        self.calls = 1
-        self.cost_nanos = cost_nanos
-        self.max_input_tokens = max_input_tokens
-        self.customer = customer
-        self.model = model
-
-
 _Label = tuple[str, str, str | None, str | None, str | None, str | None, str | None]
-
-_Summed = TypeVar("_Summed", Share, Trace)
 
 
 class Delta:
@@ -332,7 +287,7 @@ class Delta:
     @property
     def starts_at(self) -> str:
         """Start of the bucket, RFC 3339."""
-        return _instant(self.bucket * BUCKET_SECONDS * 1_000_000)
+        return instant(self.bucket * BUCKET_SECONDS * 1_000_000)
 
     def rollup(self) -> Rollup:
         """The record of the rollups topic, validated."""
@@ -350,7 +305,7 @@ class Delta:
             "type": "rollup",
             "workflow": self.workflow,
             "bucket_start": self.starts_at,
-            "last_event_at": _instant(self.last_at),
+            "last_event_at": instant(self.last_at),
             "source": {
                 "partition": self.partition,
                 "first_offset": self.first_offset,
@@ -367,22 +322,22 @@ class Delta:
             if scope[0] == "team":
                 document["team"] = scope[1]
         elif teams := by_label[_TEAM]:
-            document["team"] = _ranked(teams)[0][0]
+            document["team"] = ranked(teams)[0][0]
         for name in _SUMS:
             if value := getattr(self, name):
                 document[name] = value
         if self.traces:
-            ranked = _ranked(self.traces)
-            document["traces"] = _base64(sketch(self.traces))
-            document["live_traces"] = [_live(name, trace) for name, trace in ranked[:MAX_LIVE_TRACES]]
-            if len(ranked) > MAX_LIVE_TRACES:
-                document["other_traces"] = _left_out(ranked[MAX_LIVE_TRACES:])
+            dearest = ranked(self.traces)
+            document["traces"] = as_text(sketch(self.traces))
+            document["live_traces"] = [live(name, trace) for name, trace in dearest[:MAX_LIVE_TRACES]]
+            if len(dearest) > MAX_LIVE_TRACES:
+                document["other_traces"] = left_out(dearest[MAX_LIVE_TRACES:])
         if customers := by_label[_CUSTOMER]:
-            document["customers"] = _base64(sketch(customers))
+            document["customers"] = as_text(sketch(customers))
         # That all of a team's calls are the team's need not be said.
         its_own = "" if scope is None else scope[0]
         document["by_dimension"] = [
-            _breakdown(dimension, sums)
+            breakdown(dimension, sums)
             for dimension, sums in zip(DIMENSIONS, by_label, strict=True)
             if sums and dimension != its_own
         ]
@@ -416,102 +371,5 @@ class Delta:
                     {} if column[0] is None else {column[0]: Share(self.calls, self.cost_nanos, tokens)}
                 )
             else:
-                found.append(_sums(column, self.labels.values()))
+                found.append(sums_by(column, self.labels.values()))
         return found
-
-
-def _live(trace_id: str, trace: Trace) -> dict[str, Any]:
-    live = {
-        "trace_id": trace_id,
-        "calls": trace.calls,
-        "cost_nanos": trace.cost_nanos,
-        "max_input_tokens": trace.max_input_tokens,
-        "customer": trace.customer,
-        "model": trace.model,
-    }
-    if live["customer"] is None:
-        del live["customer"]
-    return live
-
-
-def _left_out(traces: list[tuple[str, Trace]]) -> dict[str, int]:
-    return {
-        "traces": len(traces),
-        "calls": sum(trace.calls for _, trace in traces),
-        "cost_nanos": sum(trace.cost_nanos for _, trace in traces),
-        "max_cost_nanos": traces[0][1].cost_nanos if traces else 0,
-    }
-
-
-def _sums(column: Iterable[str | None], rows: Iterable[Share]) -> dict[str, Share]:
-    sums: dict[str, Share] = {}
-    for value, row in zip(column, rows):  # noqa: B905  # see ADR 8
-        if value is None:
-            continue
-        known = sums.get(value)
-        if known is None:
-            sums[value] = Share(row.calls, row.cost_nanos, row.tokens)
-        else:
-            known.add(row.calls, row.cost_nanos, row.tokens)
-    return sums
-
-
-def _breakdown(dimension: str, sums: dict[str, Share]) -> dict[str, Any]:
-    ranked = _ranked(sums)
-    breakdown: dict[str, Any] = {
-        "dimension": dimension,
-        "top": [
-            {"value": value, "calls": s.calls, "cost_nanos": s.cost_nanos, "tokens": s.tokens}
-            for value, s in ranked[:MAX_SLICES]
-        ],
-    }
-    if len(ranked) > MAX_SLICES:
-        rest = [s for _, s in ranked[MAX_SLICES:]]
-        breakdown["rest"] = {
-            "values": len(rest),
-            "calls": sum(s.calls for s in rest),
-            "cost_nanos": sum(s.cost_nanos for s in rest),
-            "tokens": sum(s.tokens for s in rest),
-        }
-    return breakdown
-
-
-def _ranked(sums: dict[str, _Summed]) -> list[tuple[str, _Summed]]:
-    """By falling cost, then falling calls, then name: the same order whatever the order of arrival."""
-    if len(sums) < 2:
-        return list(sums.items())
-    order = sorted([(-each.cost_nanos, -each.calls, name) for name, each in sums.items()])
-    return [(name, sums[name]) for _, _, name in order]
-
-
-def sketch(values: Iterable[str]) -> bytes:
-    """A HyperLogLog of distinct values as its compact image; empty bytes for none.
-
-    Built when drained from values that are distinct already. Merging does not depend on order; a small
-    sketch's bytes do (it is a list), so the values are sorted first.
-    """
-    distinct = sorted(values)
-    if not distinct:
-        return b""
-    found = hll_sketch(LG_K)
-    for value in distinct:
-        found.update(value)
-    image: bytes = found.serialize_compact()
-    return image
-
-
-def _base64(image: bytes) -> str:
-    return b64encode(image).decode("ascii")
-
-
-@lru_cache(maxsize=1_024)
-def _second(seconds: int) -> str:
-    return (EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat(timespec="seconds")
-
-
-def _instant(micros: int) -> str:
-    """As `schemas.base.format_timestamp` writes it; there are many in a second."""
-    seconds, rest = divmod(micros, 1_000_000)
-    if not rest:
-        return f"{_second(seconds)}Z"
-    return f"{_second(seconds)}.{rest:06d}Z" if rest % 1_000 else f"{_second(seconds)}.{rest // 1_000:03d}Z"

@@ -16,7 +16,8 @@ from schemas.rollups import BUCKET_SECONDS, PriceFaultKind, Rollup, Tick
 from service.ingest.call import Call
 from service.ingest.dead_letter import DeadLetterLimits, dead_letter
 from service.ingest.dedup import SeenIds
-from service.ingest.delta import EPOCH, Delta
+from service.ingest.delta import Delta
+from service.ingest.instant import EPOCH
 from service.ingest.price import Priced, Pricer
 from service.ingest.pulse import Pulses
 from service.ingest.reading import Reader

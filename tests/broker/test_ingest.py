@@ -14,7 +14,7 @@ from aiokafka.record.util import calc_crc32c
 
 from schemas.control import Price
 from schemas.topics import CONFIG, COST_EVENTS, DEAD_LETTERS
-from service.ingest.delta import EPOCH
+from service.ingest.instant import EPOCH
 from tests.broker.ingest import T0_S, Install, Installation, Start, events, ingest_fixtures
 from tests.support.broker import read_all
 

@@ -9,8 +9,8 @@ from schemas.outcomes import OutcomeRollup
 from schemas.reasons import Refused
 from schemas.rollups import Tick
 from service.budgets.entry import Passage, Spend, read
-from service.ingest.delta import EPOCH
 from service.ingest.fold import Fold
+from service.ingest.instant import EPOCH
 from service.ingest.price import Pricer
 from service.ingest.scopes import Watching
 from service.settings import IngestSettings

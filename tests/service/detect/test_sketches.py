@@ -14,8 +14,8 @@ from schemas.rollups import Rollup
 from service.detect.sketches import LG_K, merge_sketches
 from service.detect.state import WorkflowState, decode, encode
 from service.detect.step import step
-from service.ingest import delta
-from service.ingest.delta import sketch
+from service.ingest import share
+from service.ingest.share import sketch
 from tests.service.detect.builders import BOOK, T0, Doing, rollup
 
 STANDARD_ERROR = 1.04 / math.sqrt(2**LG_K)
@@ -141,7 +141,7 @@ def test_an_image_stays_small(many: int) -> None:
 
 
 def test_ingest_and_detect_count_alike() -> None:
-    assert delta.LG_K == LG_K
+    assert share.LG_K == LG_K
 
 
 def test_the_customers_of_a_bucket_are_counted_once_over_its_deltas() -> None:

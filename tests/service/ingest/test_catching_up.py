@@ -18,7 +18,7 @@ import pytest
 from schemas.rollups import Tick
 from service.detect.clerk import read_rollup
 from service.ingest import stream as stream_module
-from service.ingest.delta import EPOCH
+from service.ingest.instant import EPOCH
 from service.ingest.intake import Intake
 from service.ingest.pace import LIVE_S, STEP_S, Standing, limit, may_fold
 from service.ingest.scopes import Watching

@@ -14,10 +14,12 @@ from schemas.rollups import MAX_LIVE_TRACES, MAX_SLICES, Rollup, Tick
 from service.errors import TooManyDeadLetters
 from service.ingest.dead_letter import DeadLetterLimits
 from service.ingest.dedup import SeenIds
-from service.ingest.delta import EPOCH, Delta, _instant, sketch
+from service.ingest.delta import Delta
 from service.ingest.fold import Batch, Fold
+from service.ingest.instant import EPOCH, instant
 from service.ingest.price import Pricer
 from service.ingest.record import RawRecord
+from service.ingest.share import sketch
 from service.settings import IngestSettings
 from tests.service.ingest.events import T0, T0_S, fields, raw
 
@@ -460,4 +462,4 @@ def test_sums_beyond_63_bits_become_several_rollups() -> None:
 
 @given(st.integers(0, 4_102_444_800_000_000))
 def test_instants_are_written_as_the_contract_writes_them(micros: int) -> None:
-    assert _instant(micros) == format_timestamp(EPOCH + timedelta(microseconds=micros))
+    assert instant(micros) == format_timestamp(EPOCH + timedelta(microseconds=micros))
