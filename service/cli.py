@@ -17,8 +17,10 @@ from service.commands import (
     offline,
     publish,
     roles,
+    shadow,
     tail,
     topics,
+    tune,
     unit_costs,
 )
 from service.commands.invocation import Commands, Invocation
@@ -74,6 +76,8 @@ app.command(rich_help_panel="Run")(roles.decisions)
 app.command(rich_help_panel="Try")(offline.demo)
 app.command(rich_help_panel="Try")(offline.replay)
 app.command(rich_help_panel="Try")(backtest.backtest)
+app.command(rich_help_panel="Try")(shadow.shadow)
+app.command(rich_help_panel="Try")(tune.tune)
 app.add_typer(topics.app, name="topics", rich_help_panel="Operate")
 app.add_typer(config.app, name="config", rich_help_panel="Operate")
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Operate")

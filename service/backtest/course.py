@@ -26,6 +26,8 @@ class Seen:
     ----------
     first, last : dict of str to float
         Of each workflow, the begin of its first bucket with calls and the end of its last, epoch seconds.
+    cost_of : dict of str to int
+        What each workflow has spent, nano-dollars.
     spend : dict of str to dict of int to int
         Of each workflow or scope, nano-dollars by minute since the epoch. Empty unless it was asked for.
     """
@@ -37,6 +39,7 @@ class Seen:
     first: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
     spend: dict[str, dict[int, int]] = field(default_factory=dict)
+    cost_of: dict[str, int] = field(default_factory=dict)
 
     @property
     def begin(self) -> float | None:
@@ -52,6 +55,7 @@ class Seen:
         if record.scope is None:
             name = record.workflow
             self.cost_nanos += record.cost_nanos
+            self.cost_of[name] = self.cost_of.get(name, 0) + record.cost_nanos
             if start < self.first.get(name, float("inf")):
                 self.first[name] = start
             if start + BUCKET_SECONDS > self.last.get(name, 0.0):

@@ -57,6 +57,8 @@ class Files:
             except UNREADABLE as error:
                 after = courses[0].tally.lines
                 raise InvalidInput(f"{source.name}: after line {after}: {error}") from None
+            finally:
+                source.close()
         return _ended(courses, sides)
 
 

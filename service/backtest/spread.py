@@ -65,7 +65,7 @@ def judged(
     TidegateError
     """
     # What is judged alike is judged once where one process has both: a second core would only repeat it.
-    wanted = processes or (1 if _mostly_alike(candidates) else _cores())
+    wanted = processes or (1 if only is None and _mostly_alike(candidates) else _cores())
     count = max(1, min(wanted, len(candidates)))
     if count == 1:
         return _judge(history, candidates, only, spend)

@@ -105,7 +105,7 @@ def backtest(
     )
     from service.backtest.account import Account
 
-    account = Account.of(history.describe(), found, _instant(since, found.seen.end))
+    account = Account.of(history.describe(), found, instant(since, found.seen.end))
     if pictures is not None:
         draw(account, pictures)
     if as_json:
@@ -188,7 +188,7 @@ def history_of(
     return Events(now.settings.kafka, begin, now.settings.ingest)
 
 
-def _instant(since: str | None, end: float | None) -> float | None:
+def instant(since: str | None, end: float | None) -> float | None:
     """`--since` is before the end of the history: a file of last year has its own fourteen days."""
     if since is None or end is None:
         return None

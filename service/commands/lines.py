@@ -102,8 +102,7 @@ class Source:
         except StopAsyncIteration:
             return  # nobody listens any more
         finally:
-            if self._file is not sys.stdin.buffer:
-                self._file.close()
+            self.close()
 
     def blocks(self) -> Iterator[Lines]:
         """As `batches`, read where it is called. Raises OSError, EOFError, ValueError or a codec's own error."""
@@ -118,6 +117,11 @@ class Source:
                 yield lines
         if rest:
             yield [rest]
+
+    def close(self) -> None:
+        """Give the file up; standard input stays open. For whoever reads `blocks`."""
+        if self._file is not sys.stdin.buffer:
+            self._file.close()
 
     def _decompressed(self) -> io.BufferedReader:
         raw: Any = self._file  # typeshed wants raw streams below; any readable one will do

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Final
@@ -75,17 +76,11 @@ def _merged(held: dict[Any, deque[Any]], unread: set[Any]) -> list[Any]:
             return batch
 
 
-async def states(
-    kafka: KafkaSettings, wanted: Callable[[str], bool], supersedes: Callable[[bytes, bytes], bool]
-) -> dict[str, bytes]:
-    """Detect's states by key, as its changelog has them now.
+async def states(kafka: KafkaSettings, wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """Detect's states by key, as its changelog has them now. `wanted`, by key: the others are not kept.
 
-    Parameters
-    ----------
-    wanted : callable
-        By key. The others are not kept.
-    supersedes : callable
-        (old, new) values of one key to whether the new one is the later state: see `service.detect.state`.
+    The last value of a key counts. Where a worker that was suspended wrote once more than it should, that is one
+    state a moment too old, which detect itself would know better (`supersedes`), and decoding all of them costs.
 
     Raises
     ------
@@ -99,6 +94,33 @@ async def states(
                 continue
             if record.value is None:
                 found.pop(key, None)
-            elif key not in found or supersedes(found[key], record.value):
+            else:
                 found[key] = record.value
     return found
+
+
+async def following(
+    kafka: KafkaSettings, starts: Mapping[str, Mapping[int, int]], stop: asyncio.Event
+) -> AsyncGenerator[list[Any], None]:
+    """Committed records of whole topics as they come, without a group; also an empty list now and then.
+
+    Parameters
+    ----------
+    starts : mapping of str to mapping of int to int
+        Physical topic to partition to the offset to begin with. A partition that is not named: with what comes
+        from now on.
+
+    Raises
+    ------
+    BrokerUnavailable, TopicsMissing
+    """
+    async with started(consumer(kafka, group_id=None), kafka) as reader:
+        found = await require_topics(reader, list(starts))
+        partitions = [tp for listed in found.values() for tp in listed]
+        reader.assign(partitions)
+        first, ends = await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
+        for tp in partitions:
+            start = starts[tp.topic].get(tp.partition, ends[tp])
+            reader.seek(tp, min(max(start, first[tp]), ends[tp]))
+        while not stop.is_set():
+            yield [r for listed in (await reader.getmany(timeout_ms=_POLL_MS)).values() for r in listed]
