@@ -11,6 +11,8 @@ from service.budgets.office import Office
 from service.kafka import KafkaError, consumer, require_topics, started, unavailable
 from service.kafka.config_view import ConfigView
 from service.kafka.lane import pass_over_fences
+from service.kafka.leadership import Leadership
+from service.runtime import metrics
 from service.runtime.clock import Clock, SystemClock
 from service.runtime.health import Health, serve
 from service.runtime.tasks import until_one_ends
@@ -42,9 +44,19 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
         )
         await require_topics(group, [kafka.topic(t) for t in (ROLLUPS, BUDGETS, BUDGET_LEDGERS, ALERTS)])
         config = await stack.enter_async_context(ConfigView(kafka, clock, "budgets", health=health))
-        office = Office(settings, group, config, clock, health)
+        leadership = Leadership(
+            kafka,
+            group,
+            settings.budgets.group_id,
+            kafka.topic(BUDGETS),
+            role="budgets",
+            clock=clock,
+            health=health,
+            transactions=metrics.BUDGETS_TRANSACTIONS,
+        )
+        office = Office(settings, leadership, config, clock)
         _LOG.info("budgets: health and metrics on port %d", port)
         try:
-            await until_one_ends(office.run(stop), config.failed())
+            await until_one_ends(leadership.run(office.lead, stop), config.failed())
         except KafkaError as error:
             raise unavailable(error, kafka) from error

@@ -1,14 +1,13 @@
-"""The loop of the one process that counts. Others of its group stand by.
+"""The loop of the one process that counts.
 
- 1. The group has one partition to give, that of `budgets`: whoever gets it counts.
- 2. Open the lane: nobody else can write from now on.
- 3. Read what was kept, and go on in the rollups topic from where that stands.
- 4. A budget that is new is counted from its window's start: go back as far as that, if it is not too far. What
+ 1. The lane is open (`service.kafka.leadership`): nobody else can write from now on.
+ 2. Read what was kept, and go on in the rollups topic from where that stands.
+ 3. A budget that is new is counted from its window's start: go back as far as that, if it is not too far. What
     others have counted already they know by its offset.
- 5. Read, count, let time pass.
- 6. Every half second, in one transaction: snapshots, alerts, ledgers, positions.
+ 4. Read, count, let time pass.
+ 5. Every half second, in one transaction: snapshots, alerts, ledgers, positions.
 
-A crash anywhere leaves what the last transaction left. When one fails all is thrown away, and 2. comes again.
+A crash anywhere leaves what the last transaction left.
 """
 
 from __future__ import annotations
@@ -25,10 +24,8 @@ from service.budgets import vault
 from service.budgets.accounts import Accounts, Said
 from service.budgets.entry import Spend, read
 from service.budgets.progress import Progress
-from service.errors import Fenced
 from service.kafka import (
     Consumer,
-    ConsumerRebalanceListener,
     ConsumerRecord,
     TopicPartition,
     consumer,
@@ -37,91 +34,35 @@ from service.kafka import (
 )
 from service.kafka.config_view import ConfigView
 from service.kafka.lane import Lane, LaneLost, Send
+from service.kafka.leadership import Leadership
 from service.rules.calendar import Calendar
 from service.runtime import metrics
 from service.runtime.clock import Clock
-from service.runtime.health import Health
 from service.settings import Settings
 
 _LOG = logging.getLogger(__name__)
 _POLL_MS: Final = 100
-_STAND_BY_MS: Final = 200
 _MAX_RECORDS: Final = 5_000
 _COMMIT_S: Final = 0.5
-_MAX_AGE_S: Final = 30.0
-_AGAIN_S: Final = 1.0
 _EARLY_S: Final = 300.0
 """By which an event may be later than the broker's time (`ingest.future_allowance_s`), and so in a window that has
 not begun when it is written."""
 
 
-class Office(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types, and asks for the class
-    """Owns the ledgers while the group says so.
+class Office:
+    """Leads the ledgers, from the opening of the lane to its end."""
 
-    Parameters
-    ----------
-    group : Consumer
-        Started, not subscribed.
-    """
-
-    def __init__(
-        self, settings: Settings, group: Consumer, config: ConfigView, clock: Clock, health: Health
-    ) -> None:
+    def __init__(self, settings: Settings, leadership: Leadership, config: ConfigView, clock: Clock) -> None:
         self._settings = settings
-        self._group = group
+        self._leadership = leadership
         self._config = config
         self._clock = clock
-        self._health = health
-        self._source = TopicPartition(settings.kafka.topic(BUDGETS), 0)
-        self._ours = False
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Count while it is ours, until `stop`.
-
-        Raises
-        ------
-        Stalled
-            What was kept cannot be read, or the producer hangs.
-        KafkaError, BrokerUnavailable
-        """
-        self._health.expect("budgets")
-        self._health.set_ready("group", False, "waiting for the group")
-        self._group.subscribe([self._source.topic], listener=self)
-        while not stop.is_set():
-            if not self._ours:
-                await self._group.getmany(timeout_ms=_STAND_BY_MS)
-                self._health.beat("budgets")
-                continue
-            try:
-                await self._lead(stop)
-            except Fenced as fenced:
-                _LOG.warning("%s", fenced)
-                metrics.BUDGETS_TRANSACTIONS.labels("fenced").inc()
-                # The group finds out, too: until then this one must not take it back.
-                await self._clock.sleep(self._settings.kafka.session_timeout_s)
-            except LaneLost as lost:
-                _LOG.warning("begin again from what was kept: %s", lost)
-                metrics.BUDGETS_TRANSACTIONS.labels("aborted").inc()
-                await self._clock.sleep(_AGAIN_S)
-        self._health.release("budgets")
-
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        self._ours = False
-
-    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        self._ours = self._source in assigned
-        if self._ours:
-            self._group.pause(self._source)  # to have, and not to read
-        # Without it, too: who stands by is as ready as it can be.
-        self._health.set_ready("group", True)
-
-    async def _lead(self, stop: asyncio.Event) -> None:
-        """Steps 2 to 6, until it is somebody else's."""
+    async def lead(self, lane: Lane) -> None:
+        """Steps 2 to 5, until it is somebody else's. Raises Fenced, LaneLost, Stalled, KafkaError."""
         kafka = self._settings.kafka
-        lane = Lane(kafka, self._settings.budgets.group_id, self._source, max_age_s=_MAX_AGE_S)
         try:
-            await lane.open(self._group, lambda _: 0)  # 2
-            kept, progress = await vault.opened(kafka)  # 3
+            kept, progress = await vault.opened(kafka)  # 2
             async with started(consumer(kafka, group_id=None), kafka) as reader:
                 sources = (await require_topics(reader, [kafka.topic(ROLLUPS)]))[kafka.topic(ROLLUPS)]
                 reader.assign(sources)
@@ -131,18 +72,15 @@ class Office(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                     self._settings, reader, sources, accounts, lane, self._config, self._clock
                 )
                 _LOG.info("counting %d budgets", len(kept))
-                while self._ours and not stop.is_set():
-                    await self._group.getmany(timeout_ms=0)  # the group must see that this one is alive
+                while await self._leadership.goes_on():
                     await counting.turn()
-                    self._health.beat("budgets")
-                if self._ours:
+                if self._leadership.ours:
                     await counting.commit()
         finally:
             # Of a process that stands by they would be what once was.
             metrics.BUDGETS_LAG.clear()
             metrics.BUDGETS_ACCOUNTS.set(0)
             metrics.BUDGETS_WATERMARK_AGE.set(0)
-            await lane.close()
 
 
 async def _go_on(reader: Consumer, sources: list[TopicPartition], progress: Progress) -> None:
@@ -192,11 +130,11 @@ class Counting:
         self._committed = float("-inf")
 
     async def turn(self) -> None:
-        """Steps 4 to 6, once. Raises Fenced, LaneLost, Stalled, KafkaError."""
+        """Steps 3 to 5, once. Raises Fenced, LaneLost, Stalled, KafkaError."""
         book = self._config.book
         if book.version != self._version:
             self._version = book.version
-            await self._go_back(self._accounts.use(book, self._wall()))  # 4
+            await self._go_back(self._accounts.use(book, self._wall()))  # 3
         batch = await self._reader.getmany(timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
         for source, records in batch.items():
             for record in records:
@@ -216,7 +154,7 @@ class Counting:
             and any(positions[partition] < offset for partition, offset in until.items())
         }
         if self._clock.monotonic() - self._committed >= _COMMIT_S:
-            await self.commit()  # 6
+            await self.commit()  # 5
 
     def _take(self, partition: int, record: ConsumerRecord) -> None:
         try:
@@ -232,7 +170,7 @@ class Counting:
             self._accounts.pass_time(partition, entry, record.timestamp / 1_000)
 
     async def _go_back(self, new: list[Budget]) -> None:
-        """Step 4 for budgets that have just begun."""
+        """Step 3 for budgets that have just begun."""
         progress = self._accounts.progress
         positions = progress.positions
         # What is folded for them by label begins only now, with their record.
@@ -273,7 +211,7 @@ class Counting:
             positions[source.partition] = await self._reader.position(source)
 
     async def commit(self) -> None:
-        """Step 6. Raises Fenced, LaneLost."""
+        """Step 5. Raises Fenced, LaneLost."""
         there = self._reader.partitions_for_topic(self._sources[0].topic)
         if there is not None and len(there) != len(self._sources):
             raise LaneLost(f"{self._sources[0].topic} has {len(there)} partitions now")

@@ -9,7 +9,9 @@ from contextlib import AsyncExitStack
 from schemas.topics import DEAD_LETTERS, OUTCOME_TRACES, OUTCOMES, ROLLUPS, TRACE_COSTS
 from service.kafka import KafkaError, consumer, require_topics, started, unavailable
 from service.kafka.lane import pass_over_fences
+from service.kafka.leadership import Leadership
 from service.outcomes.office import Office
+from service.runtime import metrics
 from service.runtime.clock import Clock, SystemClock
 from service.runtime.health import Health, serve
 from service.settings import Settings
@@ -40,9 +42,19 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
             started(consumer(kafka, group_id=settings.outcomes.group_id), kafka)
         )
         await require_topics(group, [kafka.topic(topic) for topic in _TOPICS])
-        office = Office(settings, group, clock, health)
+        leadership = Leadership(
+            kafka,
+            group,
+            settings.outcomes.group_id,
+            kafka.topic(OUTCOME_TRACES),
+            role="outcomes",
+            clock=clock,
+            health=health,
+            transactions=metrics.OUTCOMES_TRANSACTIONS,
+        )
+        office = Office(settings, leadership, clock, health)
         _LOG.info("outcomes: health and metrics on port %d", port)
         try:
-            await office.run(stop)
+            await leadership.run(office.lead, stop)
         except KafkaError as error:
             raise unavailable(error, kafka) from error

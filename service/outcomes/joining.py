@@ -67,7 +67,7 @@ class Joining:
         self._waiting: set[TopicPartition] = set()
 
     async def turn(self) -> None:
-        """Steps 4 and 5, once. Raises Fenced, LaneLost, Stalled, KafkaError."""
+        """Steps 3 and 4, once. Raises Fenced, LaneLost, Stalled, KafkaError."""
         wall = self._wall()
         batch = await self._reader.getmany(timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
         for source, records in batch.items():
@@ -80,7 +80,7 @@ class Joining:
         await self._look(wall)
         if self._join.changed >= _MAX_CHANGED or self._clock.monotonic() - self._committed >= _COMMIT_S:
             self._join.expire(round(self._progress.now - self._settings.outcomes.keep_s))
-            await self.commit()  # 5
+            await self.commit()  # 4
 
     async def _look(self, wall: float) -> None:
         """How far all has been read, in offsets and in time; and who has to wait for others."""
@@ -151,7 +151,7 @@ class Joining:
         return outcome
 
     async def commit(self) -> None:
-        """Step 5. Raises Fenced, LaneLost."""
+        """Step 4. Raises Fenced, LaneLost."""
         for topic in {source.topic for source in self._sources}:
             there = self._reader.partitions_for_topic(topic)
             if there is not None and len(there) != sum(source.topic == topic for source in self._sources):

@@ -1,31 +1,27 @@
-"""The loop of the one process that joins. Others of its group stand by.
+"""The loop of the one process that joins.
 
- 1. The group has one partition to give, that of `outcome-traces`: whoever gets it joins.
- 2. Open the lane: nobody else can write from now on.
- 3. Read what was kept, and go on in `outcomes` and `trace-costs` from where that stands.
- 4. Read, and join.
- 5. Every second, or after many traces, in one transaction: rollups of outcomes, dead letters, traces, positions.
+ 1. The lane is open (`service.kafka.leadership`): nobody else can write from now on.
+ 2. Read what was kept, and go on in `outcomes` and `trace-costs` from where that stands.
+ 3. Read, and join.
+ 4. Every second, or after many traces, in one transaction: rollups of outcomes, dead letters, traces, positions.
 
-A crash anywhere leaves what the last transaction left. When one fails all is thrown away, and 2. comes again.
+A crash anywhere leaves what the last transaction left.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from typing import Final
 
-from schemas.topics import OUTCOME_TRACES, OUTCOMES, TRACE_COSTS
-from service.errors import Fenced
+from schemas.topics import OUTCOMES, TRACE_COSTS
 from service.kafka import (
     Consumer,
-    ConsumerRebalanceListener,
     TopicPartition,
     consumer,
     require_topics,
     started,
 )
-from service.kafka.lane import Lane, LaneLost
+from service.kafka.lane import Lane
+from service.kafka.leadership import Leadership
 from service.outcomes import vault
 from service.outcomes.joining import Joining
 from service.outcomes.progress import Progress, Source
@@ -35,75 +31,22 @@ from service.runtime.health import Health
 from service.settings import Settings
 
 _LOG = logging.getLogger(__name__)
-_STAND_BY_MS: Final = 200
-_MAX_AGE_S: Final = 30.0
-_AGAIN_S: Final = 1.0
 
 
-class Office(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types, and asks for the class
-    """Owns the traces while the group says so.
+class Office:
+    """Leads the traces, from the opening of the lane to its end."""
 
-    Parameters
-    ----------
-    group : Consumer
-        Started, not subscribed.
-    """
-
-    def __init__(self, settings: Settings, group: Consumer, clock: Clock, health: Health) -> None:
+    def __init__(self, settings: Settings, leadership: Leadership, clock: Clock, health: Health) -> None:
         self._settings = settings
-        self._group = group
+        self._leadership = leadership
         self._clock = clock
         self._health = health
-        self._source = TopicPartition(settings.kafka.topic(OUTCOME_TRACES), 0)
-        self._ours = False
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Join while it is ours, until `stop`.
-
-        Raises
-        ------
-        Stalled
-            What was kept cannot be read, or the producer hangs.
-        KafkaError, BrokerUnavailable
-        """
-        self._health.expect("outcomes")
-        self._health.set_ready("group", False, "waiting for the group")
-        self._group.subscribe([self._source.topic], listener=self)
-        while not stop.is_set():
-            if not self._ours:
-                await self._group.getmany(timeout_ms=_STAND_BY_MS)
-                self._health.beat("outcomes")
-                continue
-            try:
-                await self._lead(stop)
-            except Fenced as fenced:
-                _LOG.warning("%s", fenced)
-                metrics.OUTCOMES_TRANSACTIONS.labels("fenced").inc()
-                # The group finds out, too: until then this one must not take it back.
-                await self._clock.sleep(self._settings.kafka.session_timeout_s)
-            except LaneLost as lost:
-                _LOG.warning("begin again from what was kept: %s", lost)
-                metrics.OUTCOMES_TRANSACTIONS.labels("aborted").inc()
-                await self._clock.sleep(_AGAIN_S)
-        self._health.release("outcomes")
-
-    async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-        self._ours = False
-
-    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        self._ours = self._source in assigned
-        if self._ours:
-            self._group.pause(self._source)  # to have, and not to read
-        # Without it, too: who stands by is as ready as it can be.
-        self._health.set_ready("group", True)
-
-    async def _lead(self, stop: asyncio.Event) -> None:
-        """Steps 2 to 5, until it is somebody else's."""
+    async def lead(self, lane: Lane) -> None:
+        """Steps 2 to 4, until it is somebody else's. Raises Fenced, LaneLost, Stalled, KafkaError."""
         settings, kafka = self._settings, self._settings.kafka
-        lane = Lane(kafka, settings.outcomes.group_id, self._source, max_age_s=_MAX_AGE_S)
         try:
-            await lane.open(self._group, lambda _: 0)  # 2
-            join, progress = await vault.opened(  # 3
+            join, progress = await vault.opened(  # 2
                 kafka, settings.outcomes.max_traces, lambda: self._health.beat("outcomes")
             )
             async with started(consumer(kafka, group_id=None), kafka) as reader:
@@ -119,18 +62,15 @@ class Office(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has n
                 await _go_on(reader, sources, progress)
                 joining = Joining(settings, reader, sources, join, progress, lane, self._clock)
                 _LOG.info("joining: %d traces are open", join.traces)
-                while self._ours and not stop.is_set():
-                    await self._group.getmany(timeout_ms=0)  # the group must see that this one is alive
+                while await self._leadership.goes_on():
                     await joining.turn()
-                    self._health.beat("outcomes")
-                if self._ours:
+                if self._leadership.ours:
                     await joining.commit()
         finally:
             # Of a process that stands by they would be what once was.
             metrics.OUTCOMES_LAG.clear()
             metrics.OUTCOMES_TRACES.set(0)
             metrics.OUTCOMES_TIME_AGE.set(0)
-            await lane.close()
 
 
 async def _go_on(reader: Consumer, sources: dict[TopicPartition, Source], progress: Progress) -> None:
