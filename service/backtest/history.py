@@ -10,17 +10,21 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from schemas.decode import parse_object
 from schemas.reasons import Refused
 from schemas.topics import COST_EVENTS, ROLLUPS
 from service.backtest.course import Folded, Followed, Judged, Sides, same_fold
+from service.backtest.lanes import Lanes
 from service.backtest.side import Side
 from service.commands.lines import UNREADABLE, Source
 from service.errors import InvalidInput
 from service.rules.config import ConfigBook
 from service.settings import IngestSettings, KafkaSettings
+
+_BREATH: Final = 100
+"""Records of one partition that are folded before another has its turn: little time, where calls are few."""
 
 
 class History(Protocol):
@@ -78,15 +82,30 @@ class Events:
         return asyncio.run(self._through(sides, spend=spend))
 
     async def _through(self, sides: Sequence[Side], *, spend: bool) -> Judged:
-        from service.kafka import past
+        from service.kafka.past import Past
 
-        courses = _courses(sides, self.ingest, spend=spend)
-        async with aclosing(past.in_time(self.kafka, self.kafka.topic(COST_EVENTS), self.since)) as batches:
-            async for batch in batches:
-                for record in batch:
-                    for course in courses:
-                        course.feed(record.value or b"")
-        return _ended(courses, sides)
+        async with Past.of(self.kafka, self.kafka.topic(COST_EVENTS), self.since) as past:
+            groups = _alike(sides)
+            lanes = [
+                Lanes(book, Sides(members, spend=spend), self.ingest, past.partitions)
+                for book, members in groups
+            ]
+            ended: set[int] = set()
+            while past.partitions:
+                more = await past.fill()
+                for partition in past.partitions:
+                    if partition not in past.unread and partition not in ended and not past.held[partition]:
+                        ended.add(partition)
+                        for lane in lanes:
+                            lane.end(partition)
+                if not more:
+                    break
+                partition = lanes[0].behind([p for p, records in past.held.items() if records])
+                waiting = past.held[partition]
+                records = [waiting.popleft() for _ in range(min(_BREATH, len(waiting)))]
+                for lane in lanes:
+                    lane.take(partition, records)
+        return Judged(lanes[0].judged().seen, [side.verdict() for side in sides])
 
 
 @dataclass(frozen=True)
@@ -133,7 +152,11 @@ def _is_outcome(value: bytes | None) -> bool:
 
 
 def _courses(sides: Sequence[Side], ingest: IngestSettings, *, spend: bool) -> list[Folded]:
-    """One fold for all sides that make the same rollups of the same events."""
+    return [Folded(book, Sides(members, spend=spend), ingest) for book, members in _alike(sides)]
+
+
+def _alike(sides: Sequence[Side]) -> list[tuple[ConfigBook, list[Side]]]:
+    """Sides that make the same rollups of the same events, so that these are folded once for them."""
     groups: list[tuple[ConfigBook, list[Side]]] = []
     for side in sides:
         for book, members in groups:
@@ -142,7 +165,7 @@ def _courses(sides: Sequence[Side], ingest: IngestSettings, *, spend: bool) -> l
                 break
         else:
             groups.append((side.book, [side]))
-    return [Folded(book, Sides(members, spend=spend), ingest) for book, members in groups]
+    return groups
 
 
 def _ended(courses: Sequence[Folded], sides: Sequence[Side]) -> Judged:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Self
+
+from aiokafka import TopicPartition
 
 from schemas.topics import WORKFLOW_STATE
 from service.kafka.clients import consumer, require_topics, started
@@ -22,58 +24,91 @@ async def in_time(
 ) -> AsyncGenerator[list[Any], None]:
     """Committed records up to the end as of now, merged by the times of their records, a batch at a time.
 
-    Within a partition their order is the partition's. Nothing is read far ahead: of a partition that has records
-    waiting here no more are taken until the others have come as far.
-
-    Parameters
-    ----------
-    topic : str
-        Physical name.
-    since : datetime or None
-        From this time on, by the records' times; None: all there is.
-
-    Raises
-    ------
-    BrokerUnavailable, TopicsMissing
+    Parameters and errors are those of `Past`.
     """
-    async with started(consumer(kafka, group_id=None), kafka) as reader:
-        partitions = sorted((await require_topics(reader, [topic]))[topic])
-        reader.assign(partitions)
-        first, ends = await reader.beginning_offsets(partitions), await reader.end_offsets(partitions)
-        starts = dict(first)
-        if since is not None:
-            moment = round(since.timestamp() * 1_000)
-            found = await reader.offsets_for_times(dict.fromkeys(partitions, moment))
-            starts = {tp: ends[tp] if place is None else place.offset for tp, place in found.items()}
-        for tp, start in starts.items():
-            reader.seek(tp, start)
-        held: dict[Any, deque[Any]] = {tp: deque() for tp in partitions}
-        unread = {tp for tp in partitions if starts[tp] < ends[tp]}
+    async with Past.of(kafka, topic, since) as past:
+        while await past.fill():
+            if batch := past.merged():
+                yield batch
+
+
+class Past:
+    """The partitions of a topic from a time on to their ends as of now, read side by side.
+
+    Nothing is read far ahead: of a partition that has records waiting here no more are taken.
+
+    Attributes
+    ----------
+    held : dict of int to deque
+        Records that wait, by partition, in its order. Whoever takes them removes them.
+    unread : set of int
+        Partitions of which more will come.
+    partitions : list of int
+        All that had anything to read.
+    """
+
+    def __init__(self, reader: Any, topic: str, ends: Mapping[int, int], unread: set[int]) -> None:
+        self._reader, self._topic, self._ends = reader, topic, ends
+        self.unread = unread
+        self.partitions = sorted(unread)
+        self.held: dict[int, deque[Any]] = {partition: deque() for partition in self.partitions}
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, kafka: KafkaSettings, topic: str, since: datetime | None) -> AsyncIterator[Self]:
+        """
+        Parameters
+        ----------
+        topic : str
+            Physical name.
+        since : datetime or None
+            From this time on, by the records' times; None: all there is.
+
+        Raises
+        ------
+        BrokerUnavailable, TopicsMissing
+        """
+        async with started(consumer(kafka, group_id=None), kafka) as reader:
+            places = sorted((await require_topics(reader, [topic]))[topic])
+            reader.assign(places)
+            starts, ends = await reader.beginning_offsets(places), await reader.end_offsets(places)
+            if since is not None:
+                moment = round(since.timestamp() * 1_000)
+                found = await reader.offsets_for_times(dict.fromkeys(places, moment))
+                starts = {tp: ends[tp] if at is None else at.offset for tp, at in found.items()}
+            for tp, start in starts.items():
+                reader.seek(tp, start)
+            unread = {tp.partition for tp in places if starts[tp] < ends[tp]}
+            yield cls(reader, topic, {tp.partition: end for tp, end in ends.items()}, unread)
+
+    async def fill(self) -> bool:
+        """Wait until every partition that is not read to its end holds records. False when all is taken."""
         while True:
-            for tp in [tp for tp in unread if await reader.position(tp) >= ends[tp]]:
+            for partition in list(self.unread):
                 # Positions and not records tell the end: the last offsets may be transaction markers.
-                unread.discard(tp)
-            if wanted := [tp for tp in unread if not held[tp]]:
-                for tp, records in (await reader.getmany(*wanted, timeout_ms=_POLL_MS)).items():
-                    held[tp].extend(record for record in records if record.offset < ends[tp])
-                continue
-            batch = _merged(held, unread)
-            if not batch:
-                return
-            yield batch
+                if await self._reader.position(self._place(partition)) >= self._ends[partition]:
+                    self.unread.discard(partition)
+            wanted = [self._place(partition) for partition in self.unread if not self.held[partition]]
+            if not wanted:
+                return any(self.held.values())
+            for tp, records in (await self._reader.getmany(*wanted, timeout_ms=_POLL_MS)).items():
+                end = self._ends[tp.partition]
+                self.held[tp.partition].extend(record for record in records if record.offset < end)
 
+    def _place(self, partition: int) -> TopicPartition:
+        return TopicPartition(self._topic, partition)
 
-def _merged(held: dict[Any, deque[Any]], unread: set[Any]) -> list[Any]:
-    """The earliest of what is held, as long as every partition that has more to come holds some."""
-    batch: list[Any] = []
-    while True:
-        heads = [(records[0].timestamp, tp) for tp, records in held.items() if records]
-        if not heads:
-            return batch
-        _, earliest = min(heads)
-        batch.append(held[earliest].popleft())
-        if earliest in unread and not held[earliest]:
-            return batch
+    def merged(self) -> list[Any]:
+        """Take the earliest of what is held, as long as every partition that has more to come holds some."""
+        batch: list[Any] = []
+        while True:
+            heads = [(records[0].timestamp, partition) for partition, records in self.held.items() if records]
+            if not heads:
+                return batch
+            _, earliest = min(heads)
+            batch.append(self.held[earliest].popleft())
+            if earliest in self.unread and not self.held[earliest]:
+                return batch
 
 
 async def states(kafka: KafkaSettings, wanted: Callable[[str], bool]) -> dict[str, bytes]:
