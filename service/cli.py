@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from service.commands import (
+    alerts,
     approve,
     backtest,
     config,
@@ -80,6 +81,7 @@ app.command(rich_help_panel="Try")(shadow.shadow)
 app.command(rich_help_panel="Try")(tune.tune)
 app.add_typer(topics.app, name="topics", rich_help_panel="Operate")
 app.add_typer(config.app, name="config", rich_help_panel="Operate")
+app.add_typer(alerts.app, name="alerts", rich_help_panel="Operate")
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Operate")
 app.command(rich_help_panel="Operate")(approve.approve)
 app.command(rich_help_panel="Operate")(publish.publish)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
@@ -43,7 +43,7 @@ def moment(daily: Daily, before: datetime) -> datetime:
         # 24:00 is the next day's 00:00. A time that clocks skip is as many minutes after the gap.
         date = day + timedelta(days=hour // 24)
         local = datetime(date.year, date.month, date.day, hour % 24, minute, tzinfo=zone)
-        found = local.astimezone(ZoneInfo("UTC"))
+        found = local.astimezone(UTC)
         if found <= before:
             return found
         day -= timedelta(days=1)
@@ -80,10 +80,11 @@ class DailyBox:
     def __init__(
         self, receiver: str, chronicle: Chronicle, began: datetime, ask: Callable[[datetime], None]
     ) -> None:
-        """`began`: no digest is sent of a time before it. `ask`: have the alerts since then read."""
+        """`began`: the first digest ever is of a time after it. `ask`: have the alerts since then read."""
         self._receiver = receiver
         self._chronicle = chronicle
-        self._last = began
+        self._began = began
+        self._skipped = datetime.fromtimestamp(0, UTC)
         self._ask = ask
         self._out = False
 
@@ -92,7 +93,8 @@ class DailyBox:
         if self._out or (daily := self._chronicle.daily(self._receiver)) is None:
             return None
         entry = self._chronicle.entry(self._receiver, GROUP)
-        last = max(self._last, entry.sent_at) if entry is not None else self._last
+        # A restart at the very time of a digest must not lose it: only the first one depends on the process.
+        last = max(self._skipped, entry.sent_at if entry is not None else self._began)
         at = moment(daily, now)
         return at if last < at and now - at <= _LATE else None
 
@@ -104,8 +106,10 @@ class DailyBox:
         if alerts is None:
             self._ask(at - DAY)
             return None
+        # Late, after a restart, it says the same: what began since is the next one's.
+        alerts = [alert for alert in alerts if alert.started_at < at]
         if not alerts and not daily.even_if_quiet:
-            self._last = now
+            self._skipped = at
             return None
         self._out = True
         said = digest(self._receiver, alerts, at - DAY, now, f"daily-{int(at.timestamp())}")
@@ -136,7 +140,7 @@ class DailyBox:
         return self.done(delivery, now)
 
     def back(self, delivery: Delivery) -> None:
-        self._out, self._last = False, max(self._last, delivery.due)
+        self._out, self._skipped = False, max(self._skipped, delivery.due)
 
     def waiting(self, now: datetime) -> int:
         return int(self._out or self._due(now) is not None)

@@ -32,6 +32,8 @@ class Member:
     mute: Mute | None = None
     acknowledgement: Acknowledgement | None = None
     escalated_from: tuple[str, ...] = ()
+    muted_at: datetime | None = None
+    """When it was last seen to be muted: nobody could have answered until then."""
 
     @property
     def fingerprint(self) -> str:
@@ -144,7 +146,7 @@ def _untold(
         found.agains.append(now + LOOK_AGAIN)
         return
     found.joined.append((due, member))
-    _escalate(found, member, ready, now)
+    _escalate(found, member, max(ready, member.muted_at or ready), now)
 
 
 def _told(
@@ -175,7 +177,8 @@ def _told(
         found.muted += 1
         found.agains.append(now + LOOK_AGAIN)
     elif taken is None:
-        found.unattended += 1
+        # A notice asks nobody to do anything.
+        found.unattended += alert.severity != "info"
         _escalate(found, member, told.told_at, now)
 
 

@@ -63,6 +63,7 @@ class _Group:
     rest_until: datetime | None = None
     held_back: HeldBack | None = None
     refused: dict[str, Severity] = field(default_factory=dict)
+    muted_at: dict[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -134,6 +135,7 @@ class Outbox:
             group = self._groups[key]
             group.seats.pop(fingerprint, None)
             group.refused.pop(fingerprint, None)
+            group.muted_at.pop(fingerprint, None)
             group.dirty = True
             if not group.seats and not group.out:
                 del self._groups[key]
@@ -242,7 +244,10 @@ class Outbox:
                 continue
             taken = self._world.acknowledgement(fingerprint, incident, told_at.get(fingerprint))
             mute = self._mute(group, held, now)
-            members.append(Member(held, seat.destination, mute, taken, seat.escalated_from))
+            if mute is not None:
+                group.muted_at[fingerprint] = now
+            muted_at = group.muted_at.get(fingerprint)
+            members.append(Member(held, seat.destination, mute, taken, seat.escalated_from, muted_at))
         return members
 
     def _mute(self, group: _Group, held: Held, now: datetime) -> Mute | None:

@@ -14,6 +14,7 @@ from service.notify.courier import Courier
 from service.notify.desk import Desk
 from service.notify.receiver import Delivered, Final, Receiver, Retry
 from service.notify.retry import RetryPolicy
+from service.notify.routing import Pace
 from service.notify.told import Told
 from service.runtime.clock import Clock, ManualClock
 from tests.service.notify.support import NOW, Script, alert
@@ -33,6 +34,7 @@ class Bench:
         to: Receiver | None = None,
         clock: Clock | None = None,
         policy: RetryPolicy = POLICY,
+        pace: Pace | None = None,
     ) -> None:
         self.clock = ManualClock(NOW)
         self._time = clock or self.clock
@@ -41,7 +43,7 @@ class Bench:
         self.open = True
         self.entries: list[NotificationLogEntry] = []
         self.parked: list[ParkedNotification] = []
-        self.desk = Desk(Told(), Acknowledgements(), {"slack": "info"})
+        self.desk = Desk(Told(), Acknowledgements(), {"slack": "info"}, pace=pace)
         self.courier = self.courier_to(to or self.script)
         self._offset = 0
 

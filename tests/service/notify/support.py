@@ -16,10 +16,12 @@ from schemas.decode import validate
 from schemas.notifications import Acknowledgement, NotificationLogEntry
 from service.notify.acknowledgements import Acknowledgements
 from service.notify.board import Source
+from service.notify.chronicle import went_on
+from service.notify.daily import DailyBox
 from service.notify.desk import Desk
 from service.notify.group import lead
 from service.notify.notification import NEWS, Change, Line, Notification
-from service.notify.outbox import Delivery
+from service.notify.outbox import Delivery, Outbox
 from service.notify.receiver import Delivered, Result
 from service.notify.routing import Pace
 from service.notify.told import Told
@@ -224,10 +226,11 @@ class Scene:
         self,
         receivers: Mapping[str, Severity],
         *records: Control,
-        wants: frozenset[Change] = NEWS,
+        wants: frozenset[Change] | Mapping[str, frozenset[Change]] = NEWS,
         pace: Pace | None = None,
+        start: datetime = NOW,
     ) -> None:
-        self.now = NOW
+        self.now = start
         self.sent: list[Notification] = []
         self.log: dict[str, NotificationLogEntry] = {}
         self.topic: list[tuple[Alert, datetime]] = []
@@ -249,7 +252,11 @@ class Scene:
             known.apply(NotificationLogEntry.from_json(entry.to_json()))
         self.desk = Desk(known, Acknowledgements(), self._receivers, pace=self._pace)
         for name in self._receivers:
-            self.desk.outbox(name, self._wants)
+            wants = self._wants
+            self.desk.outbox(
+                name, wants if isinstance(wants, frozenset) else wants.get(name, frozenset(Change))
+            )
+        self._days = {name: DailyBox(name, self.desk, self.now, self._read_day) for name in self._receivers}
         self.desk.take_up(True)
         self.desk.reconfigure(self._book)
         for said in self.acknowledgements:
@@ -257,6 +264,13 @@ class Scene:
         for offset in range(self._committed, len(self.topic)):
             alert, at = self.topic[offset]
             self.desk.accept(alert, Source(0, offset), at)
+
+    def _read_day(self, since: datetime) -> None:
+        latest = {one.fingerprint: one for one, _ in self.topic}
+        self.desk.tell_day(since, went_on(latest, since))
+
+    def _boxes(self, name: str) -> list[Outbox | DailyBox]:
+        return [self.desk.outboxes[name], self._days[name]]
 
     def restart(self) -> None:
         """As after a kill: what was out is forgotten."""
@@ -279,10 +293,11 @@ class Scene:
             self.desk.accept(one, Source(0, len(self.topic) - 1), self.now)
         self.settle()
 
-    def acknowledge(self, fingerprint: str, **changed: Any) -> None:
-        said = Acknowledgement(
-            **{"fingerprint": fingerprint, "author": "ada", "at": self.now, "via": "cli", **changed}
-        )
+    def acknowledge(self, about: str | Acknowledgement, **changed: Any) -> None:
+        said = about
+        if isinstance(said, str):
+            fields = {"fingerprint": said, "author": "ada", "at": self.now, "via": "cli", **changed}
+            said = Acknowledgement(**fields)
         self.acknowledgements.append(said)
         self.desk.acknowledge(said)
         self.settle()
@@ -290,15 +305,17 @@ class Scene:
     def wait(self, seconds: float) -> None:
         """Let time pass, doing what is due when it is due."""
         until = self.now + timedelta(seconds=seconds)
-        while True:
-            times = [at for box in self.desk.outboxes.values() if (at := box.wake_at(self.now)) is not None]
+        idle = 0
+        while idle < 3:
+            boxes = [box for name in self._receivers for box in self._boxes(name)]
+            times = [at for box in boxes if (at := box.wake_at(self.now)) is not None]
             following = min((max(at, self.now) for at in times), default=until)
             if following > until:
                 break
             stood = following == self.now
             self.now = following
-            if not self.settle() and stood:
-                break
+            # What is looked at may come to nothing; but not again and again at the same time.
+            idle = idle + 1 if not self.settle() and stood else 0
         self.now = until
         self.settle()
 
@@ -307,20 +324,23 @@ class Scene:
         count = 0
         while True:
             before = count
-            for name, box in self.desk.outboxes.items():
-                while (delivery := box.take(self.now)) is not None:
-                    count += 1
-                    if name in self.down:
-                        self.out.append(delivery)
-                    else:
-                        self.deliver(delivery)
+            for name in self._receivers:
+                for box in self._boxes(name):
+                    # The second time for a daily digest, whose alerts are read in between.
+                    while (delivery := box.take(self.now) or box.take(self.now)) is not None:
+                        count += 1
+                        if name in self.down:
+                            self.out.append(delivery)
+                        else:
+                            self.deliver(delivery)
             if count == before:
                 break
         self._committed = self.desk.sweep(self.now).get(0, self._committed)
         return count
 
     def deliver(self, delivery: Delivery) -> None:
-        box = self.desk.outboxes[delivery.said.receiver]
+        name = delivery.said.receiver
+        box = self._days[name] if delivery.said.occasion == "daily" else self.desk.outboxes[name]
         entry = box.done(delivery, self.now)
         self.sent.append(delivery.said)
         self.log[f"{entry.receiver}/{entry.group}"] = entry
@@ -343,7 +363,7 @@ class Scene:
 
     @property
     def story(self) -> list[Sent]:
-        """What was sent: seconds since the start, to whom, why, and which alerts are news."""
+        """What was sent: seconds since NOW, to whom, why, and which alerts are news."""
         return [
             Sent(
                 (said.at - NOW).total_seconds(),
