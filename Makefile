@@ -12,7 +12,7 @@ FUZZ_MESSAGES ?= 1000000
 FUZZ_SECONDS ?= 600
 BENCH_ARGS ?=
 
-.PHONY: setup demo test test-litellm lint bench-replay bench-ingest bench-latency bench-soak bench-detect bench-detection bench-forecast bench-config fuzz schemas lock clean help
+.PHONY: setup demo test test-litellm lint bench-replay bench-backtest bench-ingest bench-latency bench-soak bench-detect bench-detection bench-forecast bench-config fuzz schemas lock clean help
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -62,6 +62,9 @@ test-litellm: setup $(LITELLM)/.ready ## The gateway in the real LiteLLM proxy: 
 
 bench-replay: setup ## A million events through replay, twice: same bytes, and how fast
 	$(BIN)/python -m benchmarks.replay
+
+bench-backtest: setup ## Fourteen days of fifty workflows through two configurations: time, events per second
+	$(BIN)/python -m benchmarks.backtest $(BENCH_ARGS)
 
 RIVALS := .cache/bench-venv
 $(RIVALS)/.ready: benchmarks/rivals/requirements.lock
