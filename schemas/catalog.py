@@ -10,6 +10,7 @@ from schemas.budgets import BudgetSnapshot
 from schemas.control import CONTROL_KINDS, ConfigChange, ConfigRejection
 from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.events import CostEvent, Outcome
+from schemas.feedback import Feedback
 from schemas.notifications import Acknowledgement, NotificationLogEntry, ParkedNotification
 from schemas.outcomes import OutcomeRollup, TraceCosts
 from schemas.rollups import Rollup, Tick
@@ -33,6 +34,7 @@ SCHEMAS: Final[dict[str, type[Record]]] = {
     "config-rejection": ConfigRejection,
     "config-change": ConfigChange,
     "acknowledgement": Acknowledgement,
+    "feedback": Feedback,
     "notification-log-entry": NotificationLogEntry,
     "parked-notification": ParkedNotification,
 }
@@ -425,6 +427,15 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "author": "ops@example.com",
         "reason": "provider outage",
         "recorded_by": "cli",
+    },
+    "feedback": {
+        "fingerprint": "9f2c64b1d0aa4e17",
+        "workflow": "support-agent",
+        "kind": "retry_loop",
+        "worth": "not_worth_it",
+        "author": "ada",
+        "at": "2026-01-31T15:02:11Z",
+        "via": "slack",
     },
     "acknowledgement": {
         "fingerprint": "9f2c64b1d0aa4e17",

@@ -11,6 +11,7 @@ from schemas.budgets import BudgetSnapshot
 from schemas.control import ConfigChange, ConfigRejection, Control
 from schemas.dead_letters import DeadLetter, DeadLetterReplay
 from schemas.events import CostEvent, Outcome
+from schemas.feedback import Feedback
 from schemas.notifications import Acknowledgement, NotificationLogEntry, ParkedNotification
 from schemas.outcomes import OutcomeRollup, TraceCosts
 from schemas.rollups import Rollup, Tick
@@ -70,6 +71,7 @@ CONFIG_REJECTIONS = Topic("config-rejections", (ConfigRejection,), "kind/name", 
 ACKNOWLEDGEMENTS = Topic(
     "acknowledgements", (Acknowledgement,), "fingerprint", 1, "compact,delete", 90 * DAY_MS
 )
+FEEDBACK = Topic("feedback", (Feedback,), "fingerprint", 1, "compact", -1)
 NOTIFICATION_LOG = Topic("notification-log", (NotificationLogEntry,), "receiver/group", 1, "compact", -1)
 PARKED_NOTIFICATIONS = Topic(
     "parked-notifications", (ParkedNotification,), "receiver/fingerprint", 1, "delete", 30 * DAY_MS
@@ -97,6 +99,7 @@ TOPICS: Final = (
     CONFIG_HISTORY,
     CONFIG_REJECTIONS,
     ACKNOWLEDGEMENTS,
+    FEEDBACK,
     NOTIFICATION_LOG,
     PARKED_NOTIFICATIONS,
     WORKFLOW_STATE,

@@ -17,6 +17,7 @@ class Kind(Enum):
     """The kinds of problem: type, status, title. Types are stable: clients match on them."""
 
     BAD_REQUEST = "bad-request", 400, "The request cannot be read"
+    UNSIGNED = "unsigned", 401, "The request is not signed as it should be"
     UNAUTHORIZED = "unauthorized", 401, "A valid bearer token is needed"
     FORBIDDEN = "forbidden", 403, "The token does not allow this"
     NOT_FOUND = "not-found", 404, "There is nothing here"

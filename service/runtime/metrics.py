@@ -199,9 +199,6 @@ BUDGETS_WATERMARK_AGE: Final = Gauge(
     "tidegate_budgets_watermark_age_seconds", "Wall time less the time up to which all spend is counted"
 )
 
-# --- outcomes ---------------------------------------------------------------------------------------------
-
-OUTCOMES_READ: Final = Counter("tidegate_outcomes_read_total", "Outcomes read and committed", ["result"])
 # --- throttles --------------------------------------------------------------------------------------------
 
 THROTTLES_COMMANDS: Final = Counter(
@@ -227,6 +224,9 @@ THROTTLES_TRANSACTIONS: Final = Counter(
 )
 """result: committed, aborted, fenced."""
 
+# --- outcomes ---------------------------------------------------------------------------------------------
+
+OUTCOMES_READ: Final = Counter("tidegate_outcomes_read_total", "Outcomes read and committed", ["result"])
 """result: counted, duplicate."""
 OUTCOMES_REFUSED: Final = Counter(
     "tidegate_outcomes_refused_total",
@@ -314,6 +314,33 @@ DECISIONS_IN_FLIGHT: Final = Gauge(
 )
 DECISIONS_CONNECTIONS_REFUSED: Final = Counter(
     "tidegate_decisions_connections_refused_total", "Connections over the limit"
+)
+
+# --- callbacks --------------------------------------------------------------------------------------------
+
+CALLBACKS_REQUESTS: Final = Counter("tidegate_callbacks_requests_total", "Requests answered", ["status"])
+CALLBACKS_SECONDS: Final = Histogram(
+    "tidegate_callbacks_request_seconds", "From a request's head to its answer", buckets=_SLOW
+)
+CALLBACKS_ANSWERS: Final = Counter(
+    "tidegate_callbacks_answers_total",
+    "What people answered, by what became of it",
+    ["vendor", "act", "result"],
+)
+"""act: a button's, or acknowledged and withdrawn at PagerDuty; result: written, failed."""
+CALLBACKS_REFUSED: Final = Counter(
+    "tidegate_callbacks_refused_total", "Requests and presses of which nothing came", ["vendor", "reason"]
+)
+"""reason: signature, unreadable, repeated, not_allowed."""
+CALLBACKS_REPLIES: Final = Counter(
+    "tidegate_callbacks_replies_total", "Words to who pressed a button", ["result"]
+)
+"""result: told, failed, elsewhere."""
+CALLBACKS_IN_FLIGHT: Final = Gauge(
+    "tidegate_callbacks_in_flight_bytes", "Bytes of requests that are not answered yet"
+)
+CALLBACKS_CONNECTIONS_REFUSED: Final = Counter(
+    "tidegate_callbacks_connections_refused_total", "Connections over the limit"
 )
 
 

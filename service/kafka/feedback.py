@@ -1,0 +1,68 @@
+"""What somebody says of an alert, written down and put into effect."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from datetime import datetime
+
+from schemas.control import Tuning
+from schemas.decode import decode
+from schemas.feedback import Feedback
+from schemas.reasons import Refused
+from schemas.topics import FEEDBACK
+from service.kafka.clients import producer, started
+from service.kafka.config_change import Intent
+from service.kafka.config_topic import Standing, commit
+from service.kafka.reader import read
+from service.rules.config import control_key
+from service.rules.feedback import WINDOW, tuning, tuning_name
+from service.runtime.clock import Clock
+from service.settings import KafkaSettings
+
+
+async def judge(
+    kafka: KafkaSettings, said: Feedback, clock: Clock, command: str = "feedback"
+) -> Tuning | None:
+    """Write down what was said, and the tuning that follows from all that was said of the workflow.
+
+    Saying the same again changes nothing. Returns the tuning that stands now, None if none does.
+
+    Raises
+    ------
+    BrokerUnavailable, TopicsMissing, KafkaError
+    Fenced, Stalled
+        As `config_topic.commit`: what was said is written down and not in effect; say it again.
+    """
+    now = clock.now()
+    async with started(producer(kafka, client_id="tidegate-feedback"), kafka) as sender:
+        await sender.send_and_wait(kafka.topic(FEEDBACK), said.to_json(), key=said.fingerprint.encode())
+    everything = await _said(kafka, now - WINDOW)
+    wanted: Tuning | None = None
+
+    def decide(standing: Standing) -> dict[str, bytes | None]:
+        nonlocal wanted
+        key = f"tuning/{tuning_name(said.workflow)}"
+        without = (
+            standing.book.apply(key, None, standing.end) if key in standing.book.records else standing.book
+        )
+        wanted = tuning(said.workflow, without.at(now).workflow(said.workflow), everything, now)
+        if standing.book.records.get(key) == wanted:
+            return {}
+        if wanted is None:
+            return {key: None}
+        return {control_key(wanted): wanted.to_json()}
+
+    reason = f"{said.author} said {said.worth} of {said.fingerprint}"
+    await commit(kafka, Intent(command, said.author, reason), decide, clock)
+    return wanted
+
+
+async def _said(kafka: KafkaSettings, since: datetime) -> list[Feedback]:
+    found = []
+    async with aclosing(read(kafka, kafka.topic(FEEDBACK), since=since)) as records:
+        async for record in records:
+            try:
+                found.append(decode(Feedback, record.value))
+            except Refused:
+                continue  # deleted by hand, or not ours; `tidegate tail feedback` shows it
+    return found
