@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.base import Count, Label, Part, Positive, Record, Text, Timestamp, Whole
+from schemas.base import Count, Label, Nanos, Part, Positive, Record, Text, Timestamp, Whole
 
 ScopeKind = Literal[
     "workflow",
