@@ -15,6 +15,7 @@ from service.commands import (
     config,
     contract,
     dead_letters,
+    feedback,
     offline,
     publish,
     roles,
@@ -74,6 +75,7 @@ app.command(rich_help_panel="Run")(roles.throttles)
 app.command(rich_help_panel="Run")(roles.outcomes)
 app.command(rich_help_panel="Run")(roles.door)
 app.command(rich_help_panel="Run")(roles.decisions)
+app.command(rich_help_panel="Run")(roles.callbacks)
 app.command(rich_help_panel="Try")(offline.demo)
 app.command(rich_help_panel="Try")(offline.replay)
 app.command(rich_help_panel="Try")(backtest.backtest)
@@ -84,6 +86,7 @@ app.add_typer(config.app, name="config", rich_help_panel="Operate")
 app.add_typer(alerts.app, name="alerts", rich_help_panel="Operate")
 app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Operate")
 app.command(rich_help_panel="Operate")(approve.approve)
+app.command(rich_help_panel="Operate")(feedback.feedback)
 app.command(rich_help_panel="Operate")(publish.publish)
 app.command(rich_help_panel="Operate")(tail.tail)
 app.command(rich_help_panel="Operate")(unit_costs.unit_costs)

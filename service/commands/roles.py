@@ -61,6 +61,11 @@ def decisions(context: typer.Context) -> None:
     _run(invocation(context), "decisions")
 
 
+def callbacks(context: typer.Context) -> None:
+    """Take what people answer in Slack and PagerDuty: buttons, acknowledgements."""
+    _run(invocation(context), "callbacks")
+
+
 def _run(now: Invocation, role: Role) -> None:
     settings = now.settings
     # By name and late: a role's process loads neither Faust nor httpx for the others.
@@ -78,7 +83,7 @@ def up(
 ) -> None:
     """Run ingest, detect, notify, budgets, throttles and outcomes, for a small installation or a first look.
 
-    The door and decisions join them if their settings let anybody in.
+    The door and decisions join them if their settings let anybody in, callbacks if it has a vendor's secret.
 
     None is restarted silently: when one ends, all are stopped and its exit status is passed on. In production
     run each role on its own and let the orchestrator restart it.
@@ -98,6 +103,8 @@ def up(
         roles.append("door")
     if now.settings.decisions.configured:
         roles.append("decisions")
+    if now.settings.callbacks.configured:
+        roles.append("callbacks")
     raise typer.Exit(run_role(lambda stop: supervise({role: [*command, role] for role in roles}, stop)))
 
 

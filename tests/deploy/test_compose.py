@@ -12,13 +12,24 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from service.kafka.embedded.apache import KAFKA_VERSION
-from service.settings import ROLES, DecisionsSettings, DoorSettings, HealthSettings, Settings
+from service.settings import (
+    ROLES,
+    CallbacksSettings,
+    DecisionsSettings,
+    DoorSettings,
+    HealthSettings,
+    Settings,
+)
 from service.settings_sources import load
 from tests.deploy.files import DEPLOY, ROOT, compose, is_command, read
 
 COMPOSE = compose()
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OPTIONAL = {"door": DoorSettings().port, "decisions": DecisionsSettings().port}
+OPTIONAL = {
+    "door": DoorSettings().port,
+    "decisions": DecisionsSettings().port,
+    "callbacks": CallbacksSettings().port,
+}
 OURS = [name for name, service in SERVICES.items() if service["image"].startswith("tidegate:")]
 
 

@@ -54,7 +54,18 @@ def test_everything_it_installs_is_pinned_by_hash() -> None:
 def test_its_entry_point_is_the_command_line() -> None:
     assert instructions("ENTRYPOINT") == ['["tidegate"]']
     assert "tidegate" in tomllib.loads(read("pyproject.toml"))["project"]["scripts"]
-    for role in ("ingest", "detect", "notify", "door", "budgets", "decisions", "throttles", "outcomes", "up"):
+    for role in (
+        "ingest",
+        "detect",
+        "notify",
+        "door",
+        "budgets",
+        "decisions",
+        "callbacks",
+        "throttles",
+        "outcomes",
+        "up",
+    ):
         assert is_command([role])
 
 
@@ -70,7 +81,17 @@ def test_it_exposes_the_roles_ports() -> None:
     health = HealthSettings()
     ports = [
         health.port_of(role)
-        for role in ("ingest", "detect", "notify", "door", "budgets", "decisions", "throttles", "outcomes")
+        for role in (
+            "ingest",
+            "detect",
+            "notify",
+            "door",
+            "budgets",
+            "decisions",
+            "callbacks",
+            "throttles",
+            "outcomes",
+        )
     ]
     ports += [DoorSettings().port, DecisionsSettings().port]
     assert instructions("EXPOSE") == [" ".join(str(port) for port in ports)]
@@ -153,6 +174,16 @@ async def test_the_check_of_all_roles_in_one_container_fails_with_the_first_that
 def test_the_check_knows_the_roles_default_ports() -> None:
     source = (DEPLOY / "healthcheck.py").read_text(encoding="utf-8")
     health = HealthSettings()
-    for role in ("ingest", "detect", "notify", "door", "budgets", "decisions", "throttles", "outcomes"):
+    for role in (
+        "ingest",
+        "detect",
+        "notify",
+        "door",
+        "budgets",
+        "decisions",
+        "callbacks",
+        "throttles",
+        "outcomes",
+    ):
         assert f'"{role.upper()}_PORT": "{health.port_of(role)}"' in source
     assert Path(DEPLOY / "healthcheck.py").stat().st_size < 4_096

@@ -11,12 +11,16 @@ import yaml
 
 from service.http.server import DRAIN_S
 from service.runtime.process import GRACE_S
-from service.settings import DecisionsSettings, DoorSettings, HealthSettings, Settings
+from service.settings import CallbacksSettings, DecisionsSettings, DoorSettings, HealthSettings, Settings
 from service.settings_sources import load
 from tests.deploy.files import DEPLOY, is_command, read
 
-Role = Literal["door", "decisions"]
-PORTS: dict[Role, int] = {"door": DoorSettings().port, "decisions": DecisionsSettings().port}
+Role = Literal["door", "decisions", "callbacks"]
+PORTS: dict[Role, int] = {
+    "door": DoorSettings().port,
+    "decisions": DecisionsSettings().port,
+    "callbacks": CallbacksSettings().port,
+}
 
 
 @dataclass(frozen=True)
@@ -65,14 +69,18 @@ def test_it_is_a_component_that_nothing_includes_by_itself(manifest: Manifest) -
     assert set(manifest.objects) == {"Deployment", "PodDisruptionBudget", "Service"}
 
 
-def test_it_runs_its_role_with_a_token_from_the_secret(manifest: Manifest) -> None:
+def test_it_runs_its_role_with_what_is_in_the_secret(manifest: Manifest) -> None:
     assert is_command(manifest.container["args"])
     assert manifest.container["args"] == [manifest.role]
     role = getattr(manifest.settings(), manifest.role)
     assert role.configured
     mounts = {mount["name"]: mount["mountPath"] for mount in manifest.container["volumeMounts"]}
-    for token in role.tokens.values():
-        assert Path(mounts["secrets"]) in token.token_file.parents
+    secrets = [token.token_file for token in role.tokens.values()]
+    if manifest.role == "callbacks":
+        secrets = [each.signing_secret_file for each in (*role.slack.values(), *role.pagerduty.values())]
+    assert secrets
+    for secret in secrets:
+        assert Path(mounts["secrets"]) in secret.parents
     assert mounts.keys() == {volume["name"] for volume in manifest.pod["spec"]["volumes"]}
 
 
