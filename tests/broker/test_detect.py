@@ -16,7 +16,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from schemas.alerts import Alert
-from schemas.control import Tuning, TuningSettings
+from schemas.control import Tuning, TuningSettings, Watch
 from schemas.dead_letters import DeadLetter
 from schemas.decode import decode
 from schemas.rollups import LiveTrace, Rollup, Source, Tick, Watched
@@ -67,7 +67,7 @@ class Bench:
                 await self._producer.send(kafka.topic(ROLLUPS), partition=partition, value=tick.to_json())
         await self._producer.flush()
 
-    async def apply(self, record: Tuning) -> None:
+    async def apply(self, record: Tuning | Watch) -> None:
         topic = self.settings.kafka.topic(CONFIG)
         await self._producer.send_and_wait(topic, key=control_key(record).encode(), value=record.to_json())
 
@@ -184,6 +184,8 @@ async def test_a_scope_is_kept_beside_a_workflow_of_its_name(
 ) -> None:
     team = Watched(kind="team", value="payments")
     async with detecting(broker, topic_prefix, tmp_path / "detect.log") as bench:
+        await bench.apply(Watch(name="teams", scope="team"))
+        await bench.until(lambda: _is(bench.config_version() not in ("", "defaults")))
         named = {"workflow": "team payments"}
         await bench.pass_time(3, lambda at: usual(at).model_copy(update=named))
         await bench.pass_time(
