@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -12,9 +13,11 @@ import orjson
 import typer
 
 from schemas.control import Tuning
-from schemas.decode import parse_object
+from schemas.decode import decode, parse_object
+from schemas.feedback import Feedback
 from schemas.money import format_usd, nanos
 from schemas.reasons import Refused
+from schemas.topics import FEEDBACK
 from service.commands.backtest import (
     AsJson,
     EventFiles,
@@ -31,8 +34,9 @@ from service.commands.backtest import (
 from service.commands.control_yaml import as_yaml
 from service.commands.invocation import fail, invocation
 from service.commands.lines import UNREADABLE, Source
-from service.errors import InvalidInput
+from service.errors import InvalidInput, TopicsMissing
 from service.rules.config import WorkflowConfig
+from service.settings import KafkaSettings
 
 if TYPE_CHECKING:
     from service.backtest.course import Judged
@@ -67,7 +71,7 @@ def tune(
         Path | None,
         typer.Option(
             help="What people said of alerts: JSON lines with `fingerprint` and `worth` (real, planned, expected,"
-            " not_worth_it).",
+            " not_worth_it). Default: the topic `feedback`, unless history is of files.",
             dir_okay=False,
         ),
     ] = None,
@@ -99,7 +103,10 @@ def tune(
 
     now = invocation(context)
     present = live_book(now, live, needs_topic=not events)
-    labels = {} if feedback is None else read_feedback(feedback)
+    if feedback is not None:
+        labels = read_feedback(feedback)
+    else:
+        labels = {} if events else now.run(_told(now.settings.kafka))
     tried = tuning.grid(tuning.Setting.of(_resolved(present, workflow)), minutes=minutes)
     books = [present, *(tuning.with_setting(present, workflow, setting) for setting in tried[1:])]
     history = history_of(now, events, from_topic, since, warm_days, books)
@@ -159,6 +166,28 @@ def read_feedback(path: Path) -> dict[str, str]:
         raise InvalidInput(f"{path}: {error}") from None
     finally:
         source.close()
+    return found
+
+
+async def _told(kafka: KafkaSettings) -> dict[str, str]:
+    """The same, as the topic `feedback` has it; nothing where that does not exist."""
+    from service.kafka import reader
+
+    found: dict[str, str] = {}
+    try:
+        async with aclosing(reader.read(kafka, kafka.topic(FEEDBACK))) as records:
+            async for record in records:
+                key = (record.key or b"").decode("utf-8", "replace")
+                try:
+                    if record.value is None:
+                        found.pop(key, None)
+                    else:
+                        said = decode(Feedback, record.value)
+                        found[said.fingerprint] = said.worth
+                except Refused:
+                    continue  # `tidegate tail feedback` shows what is none
+    except TopicsMissing:
+        return {}
     return found
 
 
