@@ -56,7 +56,7 @@ class KafkaRecords:
 
     async def judge(self, said: Feedback) -> str | None:
         async def say() -> str | None:
-            stands = await judge(self._kafka, said, self._clock, "slack")
+            stands = await judge(self._kafka, said, self._clock)
             return None if stands is None else stands.reason
 
         return await self._alone(say)
@@ -70,7 +70,7 @@ class KafkaRecords:
             }
 
         async def write() -> None:
-            await commit(self._kafka, Intent("slack", author, reason), missing, self._clock)
+            await commit(self._kafka, Intent(author=author, reason=reason), missing, self._clock)
 
         await self._alone(write)
 

@@ -20,9 +20,7 @@ from service.runtime.clock import Clock
 from service.settings import KafkaSettings
 
 
-async def judge(
-    kafka: KafkaSettings, said: Feedback, clock: Clock, command: str = "feedback"
-) -> Tuning | None:
+async def judge(kafka: KafkaSettings, said: Feedback, clock: Clock) -> Tuning | None:
     """Write down what was said, and the tuning that follows from all that was said of the workflow.
 
     Saying the same again changes nothing. Returns the tuning that stands now, None if none does.
@@ -53,7 +51,7 @@ async def judge(
         return {control_key(wanted): wanted.to_json()}
 
     reason = f"{said.author} said {said.worth} of {said.fingerprint}"
-    await commit(kafka, Intent(command, said.author, reason), decide, clock)
+    await commit(kafka, Intent(author=said.author, reason=reason), decide, clock)
     return wanted
 
 

@@ -9,12 +9,13 @@ import tomllib
 from asyncio import to_thread
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from service.runtime.clock import ManualClock
 from service.runtime.health import Health, serve
-from service.settings import DecisionsSettings, DoorSettings, HealthSettings
+from service.settings import CallbacksSettings, DecisionsSettings, DoorSettings, HealthSettings, Role
 from service.settings_sources import load
 from tests.deploy.files import DEPLOY, ROOT, is_command, read
 
@@ -54,18 +55,7 @@ def test_everything_it_installs_is_pinned_by_hash() -> None:
 def test_its_entry_point_is_the_command_line() -> None:
     assert instructions("ENTRYPOINT") == ['["tidegate"]']
     assert "tidegate" in tomllib.loads(read("pyproject.toml"))["project"]["scripts"]
-    for role in (
-        "ingest",
-        "detect",
-        "notify",
-        "door",
-        "budgets",
-        "decisions",
-        "callbacks",
-        "throttles",
-        "outcomes",
-        "up",
-    ):
+    for role in (*get_args(Role), "up"):
         assert is_command([role])
 
 
@@ -79,21 +69,8 @@ def test_its_variables_are_settings() -> None:
 
 def test_it_exposes_the_roles_ports() -> None:
     health = HealthSettings()
-    ports = [
-        health.port_of(role)
-        for role in (
-            "ingest",
-            "detect",
-            "notify",
-            "door",
-            "budgets",
-            "decisions",
-            "callbacks",
-            "throttles",
-            "outcomes",
-        )
-    ]
-    ports += [DoorSettings().port, DecisionsSettings().port]
+    ports = sorted(health.port_of(role) for role in get_args(Role))
+    ports += [DoorSettings().port, DecisionsSettings().port, CallbacksSettings().port]
     assert instructions("EXPOSE") == [" ".join(str(port) for port in ports)]
 
 
@@ -174,16 +151,6 @@ async def test_the_check_of_all_roles_in_one_container_fails_with_the_first_that
 def test_the_check_knows_the_roles_default_ports() -> None:
     source = (DEPLOY / "healthcheck.py").read_text(encoding="utf-8")
     health = HealthSettings()
-    for role in (
-        "ingest",
-        "detect",
-        "notify",
-        "door",
-        "budgets",
-        "decisions",
-        "callbacks",
-        "throttles",
-        "outcomes",
-    ):
+    for role in get_args(Role):
         assert f'"{role.upper()}_PORT": "{health.port_of(role)}"' in source
     assert Path(DEPLOY / "healthcheck.py").stat().st_size < 4_096
