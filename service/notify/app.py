@@ -183,7 +183,8 @@ class Staff:
         """Read what daily digests ask for. Raises KafkaError, BrokerUnavailable."""
         while True:
             since = await self._days.get()
-            self.desk.tell_day(since, await of_the_day(self._kafka, since))
+            reading = asyncio.create_task(of_the_day(self._kafka, since), name="to read the day")
+            self.desk.tell_day(since, await reading)
             self.wake()
 
 
