@@ -145,10 +145,12 @@ class Alert(Record):
     verdict: Verdict
     config_version: Label
     usual_calls_per_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
-        None, description="that the usual spend comes to: a throttle's release goes back to it; null = not known"
+        None,
+        description="that the usual spend comes to: a throttle's release goes back to it; null = not known",
     )
     blames_traces: bool = Field(
-        False, description="it is traces, also where the evidence names none any more: nothing wider pays for it"
+        False,
+        description="it is traces, also where the evidence names none any more: nothing wider pays for it",
     )
 
     @property
