@@ -152,8 +152,8 @@ def build_app(
         producer_acks=-1,
         producer_compression_type="zstd",
         producer_linger=0.005,
-        # A batch a partition is under way at a time, and Faust's usual 16 kB are three states: a round trip for each
-        # three kept detect waiting with a core to spare.
+        # One batch a partition is under way at a time, and Faust's usual 16 kB are three states: a round trip for
+        # each three kept detect waiting with a core to spare.
         producer_max_batch_size=_BATCH_BYTES,
         producer_request_timeout=REQUEST_TIMEOUT_S,
         producer_threaded=False,
