@@ -13,7 +13,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.decode import decode
 from schemas.events import UNATTRIBUTED, CostEvent, Outcome
 from schemas.money import NANOS_PER_USD
-from schemas.notifications import NotificationLogEntry, ParkedNotification
+from schemas.notifications import Acknowledgement, NotificationLogEntry, ParkedNotification
 from schemas.outcomes import OutcomeRollup, TraceCosts
 from schemas.reasons import Refused
 from schemas.rollups import Rollup, Tick
@@ -176,13 +176,18 @@ def _rejection(r: ConfigRejection) -> str:
 
 
 def _delivered(n: NotificationLogEntry) -> str:
-    return (
-        f"{n.receiver} told {n.status} {n.severity} of {n.fingerprint}#{n.sequence} at {_at(n.delivered_at)}"
-    )
+    firing = ", ".join(f"{told.severity} {told.fingerprint}" for told in n.firing) or "over"
+    return f"{n.receiver} told {n.incident}#{n.sequence} of {n.group} at {_at(n.sent_at)}: {firing}"
 
 
 def _parked(p: ParkedNotification) -> list[str]:
-    return [f"{p.receiver} {p.outcome} after {p.attempts} attempts: {p.detail}", *_alert(p.alert)]
+    others = f" (and {len(p.others)} others)" if p.others else ""
+    return [f"{p.receiver} {p.outcome} after {p.attempts} attempts{others}: {p.detail}", *_alert(p.alert)]
+
+
+def _taken(a: Acknowledgement) -> str:
+    note = f": {a.note}" if a.note else ""
+    return f"{a.state} {a.fingerprint} by {a.author} via {a.via} at {_at(a.at)}{note}"
 
 
 def _at(instant: datetime) -> str:
@@ -205,4 +210,5 @@ _RENDERERS: Final[dict[type[Record], Callable[[Any], str | list[str]]]] = {
     ConfigRejection: _rejection,
     NotificationLogEntry: _delivered,
     ParkedNotification: _parked,
+    Acknowledgement: _taken,
 }
