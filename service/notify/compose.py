@@ -29,6 +29,7 @@ def notification(
     incident: str | None = None,
     held_back: HeldBack | None = None,
     links: Links | None = None,
+    remark: str | None = None,
 ) -> Notification:
     """What a look found, as it is said.
 
@@ -60,6 +61,7 @@ def notification(
         held_back=held_back,
         escalated_from=found.escalated_from,
         links=links or Links(),
+        remark=remark,
     )
 
 

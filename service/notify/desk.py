@@ -225,6 +225,10 @@ class Desk:
             runbook=owner.runbook if owner is not None else None,
         )
 
+    def remark(self, found: Look) -> str | None:
+        first = lead(found.firing, found.resolved)
+        return None if first is None else self._rules.remarks.get(first.workflow)
+
     def escalate(self, receiver: str, fingerprint: str, seat: Seat, to: Escalation) -> None:
         held = self.board.get(fingerprint)
         if held is None:

@@ -133,6 +133,8 @@ class Notification:
         Receivers at which nobody acknowledged it.
     since : datetime or None
         In a daily digest: where the day begins, UTC; it ends at `at`.
+    remark : str or None
+        What somebody said before that changed how the lead's workflow is judged: `quieter since ada said …`.
     """
 
     receiver: str
@@ -152,6 +154,7 @@ class Notification:
     escalated_from: tuple[str, ...] = ()
     since: datetime | None = None
     links: Links = field(default_factory=Links)
+    remark: str | None = None
 
     @property
     def why(self) -> Change:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +10,7 @@ from schemas.control import Cap, Daily, Inhibit, Launch, Maintenance, Owner, Rec
 from service.notify.inhibition import in_force
 from service.notify.routing import Node, trees
 from service.rules.config import ConfigBook
+from service.rules.feedback import remarks
 
 DEFAULT_CAP: Final = Cap()
 _ALL: Final = "*"
@@ -25,6 +27,8 @@ class Rulebook:
     inhibits: tuple[Inhibit, ...]
     owners: tuple[Owner, ...]
     policies: tuple[ReceiverPolicy, ...]
+    remarks: Mapping[str, str]
+    """By workflow: what people said that made it quieter."""
 
     def cap(self, receiver: str) -> Cap:
         policy = self._policy(receiver)
@@ -49,4 +53,5 @@ def rulebook(book: ConfigBook) -> Rulebook:
         inhibits=in_force(book.of_kind(Inhibit)),
         owners=tuple(book.of_kind(Owner)),
         policies=tuple(book.of_kind(ReceiverPolicy)),
+        remarks=remarks(book),
     )

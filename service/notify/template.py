@@ -43,7 +43,13 @@ def title(said: Notification) -> str:
 
 
 def opening(said: Notification) -> str:
-    """The first sentence or two of a notification."""
+    """The first sentences of a notification; who is told although somebody wanted less hears of it."""
+    if said.remark is None or said.lead is None or said.occasion != "incident":
+        return _opening(said)
+    return f"{_opening(said)} ({clean(said.lead.workflow)} is {clean(said.remark)}.)"
+
+
+def _opening(said: Notification) -> str:
     if said.occasion == "daily":
         since = f"{said.since:%Y-%m-%d %H:%M} UTC" if said.since is not None else "yesterday"
         if said.lead is None:

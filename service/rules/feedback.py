@@ -21,7 +21,7 @@ from typing import Final
 
 from schemas.control import Tuning, TuningScope, TuningSettings
 from schemas.feedback import Feedback, Worth
-from service.rules.config import WorkflowConfig
+from service.rules.config import ConfigBook, WorkflowConfig
 
 WINDOW: Final = timedelta(days=30)
 MOST: Final = 3
@@ -86,6 +86,16 @@ def tuning(workflow: str, base: WorkflowConfig, said: Iterable[Feedback], now: d
         reason=reason(found),
         expires_at=(last.at + WINDOW).astimezone(UTC).replace(microsecond=0),
     )
+
+
+def remarks(book: ConfigBook) -> dict[str, str]:
+    """By workflow: why it is quieter, of the records that hold."""
+    found = {}
+    for one in book.of_kind(Tuning):
+        workflow = one.scope.workflow
+        if workflow is not None and one.reason is not None and one.name == tuning_name(workflow):
+            found[workflow] = one.reason
+    return found
 
 
 def reason(found: list[Feedback]) -> str:

@@ -11,9 +11,12 @@ import pytest
 from schemas.alerts import Verdict
 from schemas.control import Cap, Escalation, Maintenance, Match, Owner, ReceiverPolicy, Route, Silence
 from schemas.decode import validate
+from schemas.feedback import Feedback
 from service.notify.board import STALE, Source
 from service.notify.notification import Change
 from service.notify.template import Link
+from service.rules.config import WorkflowConfig
+from service.rules.feedback import tuning
 from tests.service.notify.support import NOW, Scene, Sent, alert, resolved
 
 HOUR = 3_600
@@ -589,3 +592,22 @@ def test_partitions_never_speak_for_one_group() -> None:
     scene.desk.accept(alert(fingerprint="b"), Source(3, 0), scene.now)
     scene.settle()
     assert len({said.group for said in scene.sent}) == 2
+
+
+def test_what_somebody_said_of_a_workflow_is_told_with_its_next_alert() -> None:
+    given = Feedback(
+        fingerprint="earlier",
+        workflow="support-agent",
+        kind="retry_loop",
+        worth="not_worth_it",
+        author="ada",
+        at=NOW,
+        via="slack",
+    )
+    follows = tuning("support-agent", WorkflowConfig(), [given], NOW)
+    assert follows is not None
+    scene = Scene({"slack": "info"}, follows)
+    scene.say(alert(), alert(fingerprint="other", workflow="chat", kind="creep"))
+    scene.wait(60)
+    remarks = {said.lead.workflow: said.remark for said in scene.sent if said.lead is not None}
+    assert remarks == {"support-agent": 'quieter since ada said "not worth it" on 2026-01-31', "chat": None}

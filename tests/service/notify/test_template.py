@@ -144,3 +144,10 @@ def test_numbers_are_short(value: float, text: str) -> None:
 def test_a_link_is_filled_in_and_quoted() -> None:
     link = template.Link("https://tide.example/i/{fingerprint}?w={workflow}")
     assert link.to(alert(workflow="a b&c")) == "https://tide.example/i/9f2c64b1d0aa4e17?w=a%20b%26c"
+
+
+def test_who_is_told_although_somebody_wanted_less_hears_of_it() -> None:
+    said = told(alert(), remark='quieter since ada said "not worth it" on 2026-11-20')
+    assert template.opening(said).endswith(
+        ' (support-agent is quieter since ada said "not worth it" on 2026-11-20.)'
+    )
