@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,12 +16,12 @@ class ConfigChange(Record):
     added by the workers, which see it (`command` is `seen`); two may add the same: `offset` and `written_at` tell.
     """
 
-    max_bytes: ClassVar[int] = 131_072
+    max_bytes: ClassVar[int] = 262_144
 
     key: Text
     offset: Count = Field(description="where it lies, or lay, on the config topic")
     written_at: Timestamp = Field(description="the time the config topic gave it")
-    value: Base64 | None = Field(
+    value: Annotated[Base64, Field(max_length=65_536)] | None = Field(
         None, description="its exact bytes, the first 65,536 of them; absent = deleted"
     )
     size: Count = Field(description="bytes of the value as it was written")

@@ -79,6 +79,8 @@ def _consistent(model: type[BaseModel], found: dict[str, Any]) -> dict[str, Any]
         found["workflow"] = None
     if "amount_tokens" in model.model_fields:
         _one_amount(found)
+    if "timezone" in found:
+        found["timezone"] = "America/New_York"
     if model.__name__ == "Budget":
         _consistent_budget(found)
     if found.get("rungs"):
@@ -120,7 +122,6 @@ def _one_amount(found: dict[str, Any]) -> None:
 
 
 def _consistent_budget(found: dict[str, Any]) -> None:
-    found["timezone"] = "America/New_York"
     if found["window"] not in ("week", "month") or found.get("rolling"):
         found["anchor_day"] = 1
     elif found["window"] == "week":

@@ -404,7 +404,7 @@ CHANGES: list[tuple[type[Record], str, dict[str, object], Reason, str]] = [
     (Rule, "config-rule", {"action": {"action": "release", "all": True}}, Reason.UNKNOWN_FIELD, "action.all"),
     (Launch, "config-launch", {"ends_at": "2026-03-01T08:00:00Z"}, Reason.OUT_OF_RANGE, ""),
     (Silence, "config-silence", {"ends_at": "2026-02-01T07:00:00Z"}, Reason.OUT_OF_RANGE, ""),
-    (Route, "config-route", {"receivers": []}, Reason.TOO_SHORT, "receivers"),
+    (Route, "config-route", {"receivers": []}, Reason.MISSING_FIELD, "receivers"),
     (Price, "config-price", {"effective_until": "2026-01-01T00:00:00Z"}, Reason.OUT_OF_RANGE, ""),
     (Price, "config-price", {"service_tier": ""}, Reason.TOO_SHORT, "service_tier"),
     (Price, "config-price", {"reasoning_usd_per_mtok": -1}, Reason.NEGATIVE, "reasoning_usd_per_mtok"),
