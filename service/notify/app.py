@@ -7,6 +7,7 @@ import logging
 import random
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from functools import partial
 
 from schemas.notifications import Acknowledgement, NotificationLogEntry, ParkedNotification
 from schemas.topics import ACKNOWLEDGEMENTS, ALERTS, DEAD_LETTERS, NOTIFICATION_LOG, PARKED_NOTIFICATIONS
@@ -28,6 +29,7 @@ from service.notify.courier import Box, Courier
 from service.notify.daily import DailyBox
 from service.notify.desk import Desk
 from service.notify.log import NotificationLog
+from service.notify.outbox import Outbox
 from service.notify.reader import AlertReader
 from service.notify.resend import ResendBox
 from service.notify.retry import RetryPolicy
@@ -133,10 +135,11 @@ class Staff:
         began = clock.now()
         for name, enlisted in roster.items():
             outbox = self.desk.outbox(name, enlisted.receiver.wants)
-            boxes: list[Box] = [outbox, DailyBox(name, self.desk, began, self._days.put_nowait)]
+            daily = DailyBox(name, self.desk, began, self._days.put_nowait)
+            boxes: list[Box] = [outbox, daily]
             if enlisted.resend_s is not None:
                 every = timedelta(seconds=enlisted.resend_s)
-                boxes.append(ResendBox(name, self.desk, every, outbox.waiting))
+                boxes.append(ResendBox(name, self.desk, every, partial(_on_their_way, outbox, daily)))
             self.couriers[name] = Courier(
                 name,
                 enlisted.receiver,
@@ -186,6 +189,10 @@ class Staff:
             reading = asyncio.create_task(of_the_day(self._kafka, since), name="to read the day")
             self.desk.tell_day(since, await reading)
             self.wake()
+
+
+def _on_their_way(outbox: Outbox, daily: DailyBox, now: datetime) -> int:
+    return outbox.out + daily.waiting(now)
 
 
 def _pace(notify: NotifySettings) -> Pace:

@@ -365,6 +365,11 @@ class Outbox:
         self._where.clear()
         self._held_since = self._room_at = None
 
+    @property
+    def out(self) -> int:
+        """Notifications that are on their way."""
+        return sum(group.out for group in self._groups.values())
+
     def waiting(self, now: datetime) -> int:
         """Notifications that are out, or whose time has come."""
         return sum(g.out or ((due := _due(g)) is not None and due <= now) for g in self._groups.values())

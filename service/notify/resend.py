@@ -30,14 +30,15 @@ class Known(Protocol):
 class ResendBox:
     """One receiver's open incidents, each said again every so often as far as the receiver knows it.
 
-    Nothing of it is news, so nothing is remembered of it and nothing parked. It waits while there is news to tell:
-    what is over must not be said to fire after its end was told.
+    Nothing of it is news, so nothing is remembered of it and nothing parked. It waits while news is on its way:
+    what is over must not be said to fire after its end was told. News that waits itself, for a cap or for company,
+    does not hold it up.
     """
 
     def __init__(
         self, receiver: str, known: Known, every: timedelta, news: Callable[[datetime], int]
     ) -> None:
-        """`news`: how many notifications of the receiver are out or due."""
+        """`news`: how many other notifications to the receiver are on their way."""
         self._receiver = receiver
         self._known = known
         self._every = every

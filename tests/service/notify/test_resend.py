@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from schemas.control import Cap, ReceiverPolicy
 from service.notify.notification import Change
 from service.notify.resend import ResendBox
 from tests.service.notify.support import Scene, alert, resolved
@@ -13,7 +14,11 @@ MINUTE = timedelta(seconds=60)
 
 def scene() -> tuple[Scene, ResendBox]:
     found = Scene({"am": "info"}, wants=frozenset(Change))
-    return found, ResendBox("am", found.desk, MINUTE, found.desk.outboxes["am"].waiting)
+    return found, box_of(found)
+
+
+def box_of(found: Scene) -> ResendBox:
+    return ResendBox("am", found.desk, MINUTE, lambda _: found.desk.outboxes["am"].out)
 
 
 def said(found: Scene, box: ResendBox) -> list[str]:
@@ -86,5 +91,18 @@ def test_after_a_restart_it_goes_on_from_the_log() -> None:
     found, _ = scene()
     found.say(alert())
     found.restart()
-    again = ResendBox("am", found.desk, MINUTE, found.desk.outboxes["am"].waiting)
-    assert said(found, again) == ["support-agent"]
+    assert said(found, box_of(found)) == ["support-agent"]
+
+
+def test_news_that_a_cap_holds_back_does_not_hold_it_up() -> None:
+    found = Scene(
+        {"am": "info"},
+        ReceiverPolicy(name="am", cap=Cap(notifications=1, within_s=600.0)),
+        wants=frozenset(Change),
+    )
+    box = box_of(found)
+    found.say(alert())
+    found.wait(30)
+    found.say(alert(fingerprint="other", workflow="chat", kind="creep"))
+    assert len(found.sent) == 1
+    assert said(found, box) == ["support-agent"]
