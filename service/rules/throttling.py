@@ -139,8 +139,9 @@ def _goes_on(climb: Climb, wanted: tuple[Target, Trouble] | None) -> bool:
     """Whether the incident goes on under what was last done to the scope, and is not only not over yet."""
     if wanted is None:
         return False
-    untouched = climb.phase in ("waiting", "barred")
-    return untouched or wanted[1].seen > climb.moved + SETTLE_S
+    if climb.phase in ("waiting", "barred"):
+        return True
+    return wanted[1].fresh and wanted[1].seen > climb.moved + SETTLE_S
 
 
 def _did_not_help(climb: Climb | None, rule: Rule, trouble: Trouble, now: float) -> bool:

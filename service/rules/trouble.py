@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from schemas.alerts import Alert
 from schemas.control import Approval, Guard, Rule
@@ -13,6 +13,9 @@ from schemas.throttles import Scope, ThrottleCommand
 from service.rules.config import ConfigBook
 from service.rules.ladder import Change
 from service.rules.throttle import DEFAULT_RULE, levels, rule_for
+
+FRESH_S: Final = 45.0
+"""Alerts are sent again every minute: what was last seen before that is found to be so with the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,8 @@ class Trouble:
     reason: str
     levels: tuple[tuple[Target, ...], ...]
     seen: float = float("inf")
+    fresh: bool = True
+    """Whether that was just now when the alert was written: what is not over may have stopped long ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +103,15 @@ def trouble_of(alert: Alert, terms: Terms) -> Trouble | None:
         rule.name,
         f"{alert.kind} in {alert.workflow}: {format_usd(alert.excess_nanos)} over the usual",
         tuple(tuple(Target(scope, _usual_rps(scope, alert)) for scope in level) for level in found),
-        float("inf") if alert.last_seen_at is None else alert.last_seen_at.timestamp(),
+        *_seen(alert),
     )
+
+
+def _seen(alert: Alert) -> tuple[float, bool]:
+    if alert.last_seen_at is None:
+        return float("inf"), True
+    ago = (alert.updated_at - alert.last_seen_at).total_seconds()
+    return alert.last_seen_at.timestamp(), ago <= FRESH_S
 
 
 def _usual_rps(scope: Scope, alert: Alert) -> float | None:

@@ -153,6 +153,19 @@ def test_an_incident_that_is_only_not_over_yet_does_not_make_a_throttle_stronger
     assert actions(wild.all) == ["slow", "block"]
 
 
+def test_what_has_stopped_is_let_go_before_its_incident_is_over() -> None:
+    night = Night()
+    night.desk.take(alert())
+    night.turn(T)
+    for minute in range(1, 6):
+        night.pass_time(T + 60 * (minute - 1), T + 60 * minute)
+        night.desk.take(alert(T + 60 * minute, sequence=1 + minute, seen=min(T + 100, T + 60 * minute)))
+        night.turn(T + 60 * minute)
+    first = next(command for command in night.all.commands if command.action.action == "slow")
+    quiet = first.issued_at.timestamp() - (T + 100)
+    assert 120.0 <= quiet <= 120.0 + 90.0
+
+
 def test_a_renewal_comes_before_the_command_expires() -> None:
     night = Night(book(duration_s=120.0, ladder={"max_s": 3_600.0}))
     night.desk.take(alert(last_seen_at=None))
