@@ -11,6 +11,7 @@ from functools import partial
 
 from schemas.notifications import Acknowledgement, NotificationLogEntry, ParkedNotification
 from schemas.topics import ACKNOWLEDGEMENTS, ALERTS, DEAD_LETTERS, NOTIFICATION_LOG, PARKED_NOTIFICATIONS
+from service.errors import SettingsError
 from service.kafka import (
     KafkaError,
     Producer,
@@ -71,7 +72,10 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
         )
         sender = await stack.enter_async_context(started(producer(kafka, client_id="tidegate-notify"), kafka))
         topics = (ALERTS, ACKNOWLEDGEMENTS, NOTIFICATION_LOG, PARKED_NOTIFICATIONS, DEAD_LETTERS)
-        await require_topics(sender, [kafka.topic(t) for t in topics])
+        found = await require_topics(sender, [kafka.topic(t) for t in topics])
+        if (partitions := len(found[kafka.topic(ALERTS)])) != 1:
+            # Alerts of one group may be on any of them, and a group is one replica's.
+            raise SettingsError(f"topic {kafka.topic(ALERTS)} has {partitions} partitions and must have 1")
         log = NotificationLog(kafka, sender)
         staff = Staff(kafka, notify, roster, log, sender, clock, link)
         config = ConfigView(kafka, clock, "notify", health=health)
