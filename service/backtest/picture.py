@@ -73,9 +73,9 @@ def picture(spend: Mapping[int, int], live: Incident | None, candidate: Incident
         f"{x((minute + 0.5) * MINUTE_S):.1f},{y(value):.1f}"
         for minute, value in zip(minutes, rate, strict=True)
     )
-    started = x(given[0].started)
+    started, over = x(min(i.started for i in given)), x(max(i.ends() for i in given))
     parts += [
-        f'<rect x="{started:.1f}" y="{_TOP}" width="{max(x(given[0].ends()) - started, 1.0):.1f}"'
+        f'<rect x="{started:.1f}" y="{_TOP}" width="{max(over - started, 1.0):.1f}"'
         f' height="{high}" fill="#e09f3e" fill-opacity="0.18"/>',
         f'<polyline points="{line}" fill="none" stroke="{_LINE}" stroke-width="2" stroke-linejoin="round"/>',
     ]
