@@ -28,8 +28,8 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	@touch $@
 
 # What is compiled is used only while its sources are as they were: this saves speed, not correctness.
-COMPILED_FROM := hatch_build.py service/errors.py service/settings.py \
-  $(shell find compiled detectors schemas service/ingest -name '*.py')
+COMPILED_FROM := hatch_build.py service/errors.py \
+  $(shell find compiled detectors schemas service/ingest service/settings -name '*.py')
 $(VENV)/.compiled: $(VENV)/.ready $(COMPILED_FROM)
 	@$(BIN)/python hatch_build.py
 	@touch $@

@@ -69,7 +69,7 @@ LIBRARIES: Final = {
         (
             "schemas",
             "service/errors.py",
-            "service/settings.py",
+            "service/settings",
             "service/ingest/adapters",
             *(
                 f"service/ingest/{module}.py"

@@ -25,7 +25,7 @@ _DECIDES: Final = (
     "service/rules",
     "service/errors.py",
     "service/replay.py",
-    "service/settings.py",
+    "service/settings",
     "requirements.lock",
 )
 """Where what is played is decided, and how."""
