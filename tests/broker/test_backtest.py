@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from aiokafka import AIOKafkaProducer
 
 from schemas.alerts import Alert
 from schemas.decode import decode
-from schemas.topics import ALERTS, COST_EVENTS, WORKFLOW_STATE
+from schemas.feedback import Feedback
+from schemas.topics import ALERTS, COST_EVENTS, FEEDBACK, WORKFLOW_STATE, Topic
 from service.detect import state
 from service.kafka.admin import create_topics
 from service.kafka.embedded.broker import EmbeddedBroker, free_port
@@ -82,6 +84,16 @@ async def test_backtest_and_shadow_say_what_the_live_path_has_said(
     for one, other in zip(again, live, strict=True):
         assert abs(one[4] - other[4]) <= 20
 
+    page = next(told[0] for told in live if told[3] == "critical")
+    said_of_it = Feedback(
+        fingerprint=page, workflow="agent", kind="retry_loop", worth="expected",
+        author="ops", at=datetime.now(UTC), via="cli",
+    )  # fmt: skip
+    await _send(kafka, FEEDBACK, [(page.encode(), said_of_it.to_json())])
+    tuned = await _asked(env, "tune", "agent", "--json", "--real-above", "0.01")
+    assert [episode["worth"] for episode in tuned["episodes"]] == ["noise"]
+    assert tuned["proposed"]["needless_pages_per_month"] <= tuned["present"]["needless_pages_per_month"]
+
 
 def _shadow(env: dict[str, str], candidate: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
@@ -91,12 +103,15 @@ def _shadow(env: dict[str, str], candidate: Path) -> subprocess.Popen[str]:
 
 
 async def _publish(kafka: KafkaSettings, events: list[bytes]) -> None:
+    await _send(kafka, COST_EVENTS, [(json.loads(event)["workflow"].encode(), event) for event in events])
+
+
+async def _send(kafka: KafkaSettings, topic: Topic, records: list[tuple[bytes, bytes]]) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers, acks="all", linger_ms=5)
     await producer.start()
     try:
-        for event in events:
-            key = json.loads(event)["workflow"].encode()
-            await producer.send(kafka.topic(COST_EVENTS), event, key)
+        for key, value in records:
+            await producer.send(kafka.topic(topic), value, key)
         await producer.flush()
     finally:
         await producer.stop()
@@ -134,9 +149,13 @@ def _listed(incidents: Iterable[dict[str, Any]]) -> list[Told]:
 
 
 async def _backtest(env: dict[str, str], *arguments: str) -> Any:
+    return await _asked(env, "backtest", "--json", *arguments)
+
+
+async def _asked(env: dict[str, str], *arguments: str) -> Any:
     done = await asyncio.to_thread(
         subprocess.run,
-        [sys.executable, "-m", "service.cli", "backtest", "--json", *arguments],
+        [sys.executable, "-m", "service.cli", *arguments],
         cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
