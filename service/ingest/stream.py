@@ -36,6 +36,8 @@ _GASP: Final = 50
 _BREATH_S: Final = STEP_S / 4
 """Event time that a breath should span at most."""
 _TICK_S: Final = 1.0
+_GATHER_S: Final = 1.0
+"""Longest that a batch waits to have fewer rollups."""
 _CATCH_UP_S: Final = 2.0
 """Oldest that a batch may grow while many records wait."""
 _BATCH_BYTES: Final = 67_108_864
@@ -242,9 +244,16 @@ class Stream:
         hurry = waiting < self._settings.max_batch_records
         if not hurry:
             self._read_up_at = None
-        due = waited * 1_000 >= self._settings.commit_interval_ms or now - self._told >= _TICK_S
+        due = waited >= self._gathering_s or now - self._told >= _TICK_S
         if self.full or (due if hurry else waited >= _CATCH_UP_S):
             self._start_commit(now)
+
+    @property
+    def _gathering_s(self) -> float:
+        """How long a batch waits for more of the same workflows: longer where it makes many rollups."""
+        settings = self._settings
+        wanted = min(self.fold.deltas / settings.rollups_per_s, _GATHER_S)
+        return max(settings.commit_interval_ms / 1_000, wanted)
 
     def _start_commit(self, now: float) -> None:
         batch = self.fold.drain()

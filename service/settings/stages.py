@@ -19,6 +19,9 @@ class IngestSettings(Section):
     future_allowance_s: Annotated[float, Field(ge=0, le=86_400)] = 300.0
     """An event later than the broker's time by more is refused: one bad clock must not move all time."""
     commit_interval_ms: Annotated[int, Field(ge=10, le=10_000)] = 200
+    rollups_per_s: Annotated[int, Field(ge=1, le=100_000)] = 50
+    """Of one partition, about: with more to tell commits wait longer, up to a second. A rollup costs detect a state
+    written, and a detect that falls behind is late by seconds; gathering costs a few tenths."""
     max_batch_records: Annotated[int, Field(ge=1, le=100_000)] = 50_000
     """Of one partition in one transaction. Reached only when there is a backlog."""
     dedup_offsets: Annotated[int, Field(ge=0, le=100_000_000)] = 500_000
