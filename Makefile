@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_SECONDS ?=
 DEMO_ARGS ?=
-# How many share the tests, each with a broker of its own. Many tests wait for something: three keep two cores busy.
-PROCESSES ?= 3
+# How many share the tests, each with a broker of its own. Many tests wait for something: four keep two cores busy.
+PROCESSES ?= 4
 LITELLM := .cache/litellm-venv
 LITELLM_CALLS ?= 5000
 FUZZ_MESSAGES ?= 1000000

@@ -252,7 +252,8 @@ def test_golden_sentences(found: Incident, numbers: Account, evidence: Evidence,
 
 
 def test_every_kind_has_a_golden_sentence() -> None:
-    assert {found.kind for found, *_ in GOLDEN} == set(typing.get_args(Kind))
+    ours = set(typing.get_args(Kind)) - {"throttle"}  # which the throttles role says
+    assert {found.kind for found, *_ in GOLDEN} == ours
 
 
 names = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=200)
