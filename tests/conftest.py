@@ -16,7 +16,8 @@ from tests.support.broker import broker_under_test, describe_choice
 
 # A loaded machine is no bug: no example has a deadline, none is made too slowly. `make fuzz` asks for many more.
 _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("default", _PATIENT)
+# Every change runs them all; `make fuzz` looks twenty times as far.
+settings.register_profile("default", _PATIENT, max_examples=50)
 settings.register_profile("fuzz", _PATIENT, max_examples=1_000)
 settings.load_profile("default")
 

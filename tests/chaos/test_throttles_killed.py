@@ -89,12 +89,19 @@ async def test_each_incident_is_stopped_and_let_go_once_after_kills(
             assert role.returncode is None, role.tail()
         return sum(event.change == change for event in await events()) >= count
 
+    written = dict.fromkeys(roles, 0)
+
+    def up(role: RoleProcess) -> bool:
+        """Whether it has come up again since it was last killed: before that a signal simply ends it."""
+        return b"health and metrics on port" in role.log.read_bytes()[written[role] :]
+
     async def killing() -> None:
         chance = random.Random(3)
         for i in range(KILLS):
             await asyncio.sleep(chance.uniform(0.3, 1.0) * OVER_S / KILLS)
             victim = roles[i % 2]
             victim.kill()
+            written[victim] = len(victim.log.read_bytes())
             victim.start()
 
     with roles[0], roles[1]:
@@ -103,6 +110,7 @@ async def test_each_incident_is_stopped_and_let_go_once_after_kills(
         switch = Switch(state="off")
         await publish(settings.kafka, {control_key(switch): switch.to_json()})
         await until(lambda: all_told("ended", INCIDENTS), PATIENCE_S)
+        await until(lambda: all(up(role) for role in roles), PATIENCE_S)
         assert [role.stop() for role in roles] == [0, 0]
 
     told = Counter((event.change, event.scope.value) for event in await events())

@@ -28,7 +28,7 @@ from tests.support.patience import until
 
 pytestmark = pytest.mark.broker
 
-CALLS: Final = int(os.environ.get("TIDEGATE_LITELLM_CALLS") or 200)
+CALLS: Final = int(os.environ.get("TIDEGATE_LITELLM_CALLS") or 100)
 Found = TypeVar("Found")
 _PRICES: Final = Pricer()
 _EXPECTED: Final = {"bad": {"400"}, "down": {"500"}, "cut": {"APIError", "500"}}
