@@ -115,6 +115,9 @@ def _last_spent(state: WorkflowState, incident: Incident, usual: float) -> float
     if incident.culprits:
         calls = (state.traces[c].last for c in incident.culprits if c in state.traces)
         return max(calls, default=incident.started)
+    lasted = max(incident.last_seen - incident.started, float(BUCKET_SECONDS))
+    if incident_cost(state, incident) <= _OVER_USUAL * usual * lasted:
+        return incident.last_seen  # dearer work, and not more of it: the sum alone cannot tell when it ends
     for bucket in reversed(state.buckets):
         if bucket.cost > _OVER_USUAL * usual * BUCKET_SECONDS:
             return float(bucket.end)

@@ -102,7 +102,12 @@ def due(state: Throttling, terms: Terms, troubles: Sequence[Trouble] = ()) -> fl
     wanted = _wanted(state, troubles, terms)
     return min(
         (
-            due_of(climb, terms.rules[climb.rule], _goes_on(climb, wanted.get(key)))
+            # What is released while its incident is not over waits for a record of it, and not for the time.
+            due_of(
+                climb,
+                terms.rules[climb.rule],
+                _goes_on(climb, wanted.get(key)) if climb.active else key in wanted,
+            )
             if climb.rule in terms.rules
             else state.now
             for key, climb in state.climbs.items()
@@ -197,7 +202,7 @@ def _want(
     """A scope that an incident asks for."""
     now, rule = state.now, terms.rules[trouble.rule]
     climb = state.climbs.get(key)
-    if climb is None and len(state.climbs) >= MOST:
+    if climb is None and (len(state.climbs) >= MOST or not trouble.fresh):
         return
     if climb is None or (not climb.active and climb.phase != "rested" and climb.rule != trouble.rule):
         scope = target.scope

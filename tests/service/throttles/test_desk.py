@@ -166,6 +166,22 @@ def test_what_has_stopped_is_let_go_before_its_incident_is_over() -> None:
     assert 120.0 <= quiet <= 120.0 + 90.0
 
 
+def test_what_had_stopped_before_anybody_throttled_is_left_alone() -> None:
+    night = Night()
+    night.desk.take(alert(T + 200, seen=T))
+    assert not night.turn(T + 200)
+
+
+def test_what_is_released_while_its_incident_is_not_over_wakes_nobody() -> None:
+    night = Night()
+    night.desk.take(alert())
+    night.turn(T)
+    night.desk.take(alert(T + 60, sequence=2, seen=T + 1))
+    night.pass_time(T, T + 7_200)
+    assert actions(night.all)[-1] == "release"
+    assert night.desk.due() > T + 7_200
+
+
 def test_a_renewal_comes_before_the_command_expires() -> None:
     night = Night(book(duration_s=120.0, ladder={"max_s": 3_600.0}))
     night.desk.take(alert(last_seen_at=None))
