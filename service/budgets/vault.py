@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import aclosing
 from typing import Final
 
 from schemas.topics import BUDGET_LEDGERS
@@ -15,7 +14,7 @@ from service.budgets.accounts import Accounts
 from service.budgets.progress import Progress, UnreadableProgress
 from service.errors import Stalled
 from service.kafka.lane import Send
-from service.kafka.reader import read
+from service.kafka.reader import latest
 from service.rules import forecast
 from service.settings import KafkaSettings
 
@@ -34,15 +33,7 @@ async def opened(kafka: KafkaSettings) -> tuple[dict[str, Account], Progress | N
         An account of a later release, or a damaged one: to begin it anew would lose what it counted.
     BrokerUnavailable, TopicsMissing
     """
-    found: dict[bytes, bytes] = {}
-    async with aclosing(read(kafka, kafka.topic(BUDGET_LEDGERS))) as records:
-        async for record in records:
-            if record.key is None:
-                continue  # nobody of ours: a compacted topic takes no such record
-            if record.value is None:
-                found.pop(record.key, None)
-            else:
-                found[record.key] = record.value
+    found = await latest(kafka, kafka.topic(BUDGET_LEDGERS))
     kept: dict[str, Account] = {}
     try:
         for key, value in found.items():

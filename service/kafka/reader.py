@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 from aiokafka import ConsumerRecord
@@ -56,6 +57,20 @@ async def read(
             # Positions and not records tell the end: the last offsets may be transaction markers.
             if not follow and all([await reader.position(tp) >= ends[tp] for tp in partitions]):
                 return
+
+
+async def latest(kafka: KafkaSettings, topic: str) -> dict[bytes, bytes]:
+    """What a compacted topic holds now: the last value of each key that was not deleted. Raises as `read` does."""
+    found: dict[bytes, bytes] = {}
+    async with aclosing(read(kafka, topic)) as records:
+        async for record in records:
+            if record.key is None:
+                continue  # nobody of ours: a compacted topic takes no such record
+            if record.value is None:
+                found.pop(record.key, None)
+            else:
+                found[record.key] = record.value
+    return found
 
 
 def written_at(record: ConsumerRecord) -> datetime:

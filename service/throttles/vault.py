@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import aclosing
 from typing import Final
 
 import msgspec
@@ -15,7 +14,7 @@ from schemas.reasons import Refused
 from schemas.topics import THROTTLE_STATE
 from service.errors import Stalled
 from service.kafka.lane import Send
-from service.kafka.reader import read
+from service.kafka.reader import latest
 from service.rules import throttling
 from service.rules.throttling import UnreadableThrottling
 from service.settings import KafkaSettings
@@ -45,15 +44,7 @@ async def opened(kafka: KafkaSettings, ack_wait_s: float) -> tuple[Desk, dict[st
         What was kept is of a later release, or damaged: to begin anew would leave throttles that nobody ends.
     BrokerUnavailable, TopicsMissing
     """
-    found: dict[bytes, bytes] = {}
-    async with aclosing(read(kafka, kafka.topic(THROTTLE_STATE))) as records:
-        async for record in records:
-            if record.key is None:
-                continue  # nobody of ours: a compacted topic takes no such record
-            if record.value is None:
-                found.pop(record.key, None)
-            else:
-                found[record.key] = record.value
+    found = await latest(kafka, kafka.topic(THROTTLE_STATE))
     try:
         state = throttling.load(found[_THROTTLING]) if _THROTTLING in found else None
         kept = _load(found[_WATCH]) if _WATCH in found else Kept(Watch(), {})
