@@ -1,4 +1,4 @@
 """What people answer in Slack and PagerDuty, over HTTP: from a signed request to a record.
 
-`signatures`, `slack` and `pagerduty` are pure; `records` and `throttled` are on Kafka; `post` answers.
+`signatures`, `slack` and `pagerduty` are pure; `records` is on Kafka; `post` answers.
 """

@@ -11,14 +11,16 @@ from typing import Final
 
 import httpx
 
+from schemas.throttles import ThrottleEvent
 from schemas.topics import ACKNOWLEDGEMENTS, CONFIG, CONFIG_HISTORY, FEEDBACK, THROTTLE_EVENTS
 from service.callbacks.post import NAME, Post
 from service.callbacks.records import KafkaRecords
 from service.callbacks.replies import Replies
-from service.callbacks.throttled import Throttled, follow
 from service.errors import SettingsError
 from service.http.server import serve
 from service.kafka import producer, require_topics, started
+from service.kafka.topic_view import TopicView
+from service.rules.measures import BACK, Measures
 from service.runtime.clock import Clock, SystemClock
 from service.runtime.health import Health
 from service.runtime.health import serve as serve_health
@@ -62,9 +64,13 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
         client = await stack.enter_async_context(
             httpx.AsyncClient(headers={"User-Agent": f"tidegate/{version('tidegate')}"})
         )
-        throttled = Throttled()
+        measures = Measures()
+        view = TopicView(
+            kafka, kafka.topic(THROTTLE_EVENTS), ThrottleEvent, measures.apply, since=clock.now() - BACK
+        )
+        await stack.enter_async_context(view)
         records = KafkaRecords(kafka, sender, clock)
-        post = Post(asked, secrets, records, throttled, Replies(client, asked.slack_hooks), clock)
+        post = Post(asked, secrets, records, measures, Replies(client, asked.slack_hooks), clock)
         stack.push_async_callback(post.end)
         site = post.site()
         port = await stack.enter_async_context(serve(asked, site, clock))
@@ -77,7 +83,7 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
             site.told, scheme, asked.host, port, health_port,
         )  # fmt: skip
         try:
-            await until_one_ends(_beat(health, clock, stop), follow(kafka, throttled, clock))
+            await until_one_ends(_beat(health, clock, stop), view.failed())
         finally:
             health.set_ready(NAME, False, "closing")
 

@@ -14,7 +14,6 @@ from aiohttp import web
 from service.callbacks import pagerduty, signatures, slack
 from service.callbacks.records import Records
 from service.callbacks.slack import Pressed
-from service.callbacks.throttled import Throttled
 from service.errors import TidegateError
 from service.http.body import InFlight
 from service.http.intake import Intake
@@ -23,6 +22,7 @@ from service.http.problem import Kind, Problem, later
 from service.http.server import Meters, Route, Site
 from service.kafka import KafkaError
 from service.rules import press as buttons
+from service.rules.measures import Measures
 from service.rules.press import Press, Unreadable
 from service.runtime.clock import Clock
 from service.runtime.metrics import (
@@ -63,7 +63,7 @@ class Post:
         settings: CallbacksSettings,
         secrets: Mapping[str, Mapping[str, bytes]],
         records: Records,
-        throttled: Throttled,
+        measures: Measures,
         replies: Tells,
         clock: Clock,
     ) -> None:
@@ -71,7 +71,7 @@ class Post:
         self._settings = settings
         self._secrets = secrets
         self._records = records
-        self._throttled = throttled
+        self._measures = measures
         self._replies = replies
         self._clock = clock
         self._in_flight = InFlight(settings.max_in_flight_bytes, CALLBACKS_IN_FLIGHT)
@@ -176,7 +176,7 @@ class Post:
                     f" ${launch.cap_usd:,} are meant until {until}."
                 )
             case "release":
-                approvals = buttons.releases(press, self._throttled.proposals(subject.fingerprint))
+                approvals = buttons.releases(press, self._measures.proposals(subject.fingerprint))
                 if not approvals:
                     return "Nothing of this incident is throttled."
                 await self._records.apply(approvals, press.author, reason)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaConsumer as Consumer
+from aiokafka import ConsumerRecord, TopicPartition
 
 from service.kafka.clients import consumer, require_topics, started
 from service.settings import KafkaSettings
@@ -40,10 +41,7 @@ async def read(
         reader.assign(partitions)
         ends = await reader.end_offsets(partitions)
         if since is not None:
-            moment = round(since.timestamp() * 1_000)
-            found = await reader.offsets_for_times(dict.fromkeys(partitions, moment))
-            for partition, end in ends.items():
-                reader.seek(partition, end if found[partition] is None else found[partition].offset)
+            await seek_to_time(reader, ends, since)
         elif from_start:
             await reader.seek_to_beginning(*partitions)
         else:
@@ -57,6 +55,14 @@ async def read(
             # Positions and not records tell the end: the last offsets may be transaction markers.
             if not follow and all([await reader.position(tp) >= ends[tp] for tp in partitions]):
                 return
+
+
+async def seek_to_time(reader: Consumer, ends: Mapping[TopicPartition, int], since: datetime) -> None:
+    """Go to the first record of this time or later in each partition, or to its end if there is none."""
+    found = await reader.offsets_for_times(dict.fromkeys(ends, round(since.timestamp() * 1_000)))
+    for partition, end in ends.items():
+        place = found.get(partition)
+        reader.seek(partition, end if place is None else place.offset)
 
 
 async def latest(kafka: KafkaSettings, topic: str) -> dict[bytes, bytes]:

@@ -22,8 +22,8 @@ from service.kafka import (
     unavailable,
 )
 from service.kafka.config_view import ConfigView
+from service.kafka.topic_view import TopicView
 from service.notify import http
-from service.notify.ack_view import AcknowledgementView
 from service.notify.acknowledgements import Acknowledgements
 from service.notify.chronicle import of_the_day
 from service.notify.courier import Box, Courier
@@ -81,7 +81,8 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
         config = ConfigView(kafka, clock, "notify", health=health)
         config.on_change(staff.reconfigure)
         await stack.enter_async_context(config)
-        view = await stack.enter_async_context(AcknowledgementView(kafka, staff.acknowledge))
+        taken = TopicView(kafka, kafka.topic(ACKNOWLEDGEMENTS), Acknowledgement, staff.acknowledge)
+        await stack.enter_async_context(taken)
         alerts = await stack.enter_async_context(started(consumer(kafka, group_id=notify.group_id), kafka))
         reader = AlertReader(
             kafka,
@@ -100,7 +101,7 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
             await until_one_ends(
                 reader.run(stop),
                 config.failed(),
-                view.failed(),
+                taken.failed(),
                 staff.read_days(),
                 *(courier.run() for courier in staff.couriers.values()),
             )

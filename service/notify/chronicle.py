@@ -11,6 +11,7 @@ from schemas.decode import decode
 from schemas.reasons import Refused
 from schemas.topics import ALERTS
 from service.kafka import consumer, require_topics, started
+from service.kafka.reader import seek_to_time
 from service.settings import KafkaSettings
 
 _BEFORE: Final = timedelta(hours=1)
@@ -25,11 +26,7 @@ async def of_the_day(kafka: KafkaSettings, since: datetime) -> list[Alert]:
         partitions = (await require_topics(reader, [topic]))[topic]
         reader.assign(partitions)
         ends = await reader.end_offsets(partitions)
-        moment = int((since - _BEFORE).timestamp() * 1_000)
-        starts = await reader.offsets_for_times(dict.fromkeys(partitions, moment))
-        for partition in partitions:
-            found = starts.get(partition)
-            reader.seek(partition, found.offset if found is not None else ends[partition])
+        await seek_to_time(reader, ends, since - _BEFORE)
         while any([await reader.position(tp) < end for tp, end in ends.items()]):
             for records in (await reader.getmany(timeout_ms=200)).values():
                 for record in records:

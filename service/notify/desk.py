@@ -199,11 +199,17 @@ class Desk:
 
     def mute(self, held: Held, now: datetime) -> Mute | None:
         alert, rules = held.firing or held.alert, self._rules
-        found = quiet(
-            alert, now, silences=rules.silences, maintenances=rules.maintenances, launches=rules.launches
-        )
-        if found is not None:
-            return found
+        # What ended while it was muted is no news, also to whoever reads its records again after that.
+        for moment in (now,) if held.over_at is None else (held.over_at, now):
+            found = quiet(
+                alert,
+                moment,
+                silences=rules.silences,
+                maintenances=rules.maintenances,
+                launches=rules.launches,
+            )
+            if found is not None:
+                return found
         # What is over explains only what is over, too: an alert that is told late is judged as it was.
         sources = self.board.firing(over=held.is_over)
         shadow = inhibitor(alert, sources, rules.inhibits, rules.owners)

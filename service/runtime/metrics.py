@@ -48,6 +48,15 @@ CONFIG_READ_ERRORS: Final = Counter(
     "tidegate_config_read_errors_total", "Failures to read the config topic or to report a refusal", ["role"]
 )
 
+# --- topics that a role follows as a whole ----------------------------------------------------------------
+
+VIEW_POSITION: Final = Gauge(
+    "tidegate_view_position", "Offset that is read next of a topic that is followed", ["topic", "partition"]
+)
+VIEW_REFUSED: Final = Counter(
+    "tidegate_view_refused_total", "Records of such a topic that were left out", ["topic", "reason"]
+)
+
 # --- ingest -----------------------------------------------------------------------------------------------
 
 INGEST_EVENTS: Final = Counter(

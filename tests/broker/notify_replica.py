@@ -1,8 +1,8 @@
 """The notify role with a clock that stands still until the test says what time it is.
 
-Reads lines `NOW POSITION` on stdin (epoch seconds; offset of the alerts topic that must have been read), and
-answers the latest with `NOW POSITION NEXT` on stdout once nothing more can happen at that time: NEXT is when
-something next may, or `-`. A replica that stands by answers nothing: it has read nothing.
+Reads lines `NOW WANTED` on stdin (epoch seconds; offsets that must have been read, `TOPIC=OFFSET,…`), and answers
+the latest with `NOW WANTED NEXT` on stdout once nothing more can happen at that time: NEXT is when something next
+may, or `-`. A replica that stands by answers nothing: it has read nothing.
 """
 
 from __future__ import annotations
@@ -59,9 +59,15 @@ class ToldClock:
         return None if first is None else math.ceil(first * 1_000) / 1_000
 
 
-def position() -> float:
-    samples = [sample for metric in metrics.NOTIFY_POSITION.collect() for sample in metric.samples]
-    return max((sample.value for sample in samples), default=0.0)
+def has_read(wanted: str) -> bool:
+    """Whether each topic has been read so far. The alerts' topic has none of the names that views have."""
+    found = {
+        sample.labels.get("topic", ""): sample.value
+        for metric in (*metrics.NOTIFY_POSITION.collect(), *metrics.VIEW_POSITION.collect())
+        for sample in metric.samples
+    }
+    pairs = [pair.split("=") for pair in wanted.split(",") if pair]
+    return all(found.get(topic, 0.0) >= float(offset) for topic, offset in pairs)
 
 
 def sending() -> bool:
@@ -73,7 +79,7 @@ class Orders:
 
     def __init__(self, clock: ToldClock) -> None:
         self._clock = clock
-        self._wanted: float | None = None
+        self._wanted: str | None = None
         self._news = asyncio.Event()
         self.ended = asyncio.Event()
 
@@ -84,7 +90,7 @@ class Orders:
         while line := await reader.readline():
             now, wanted = line.split()
             self._clock.set(float(now))
-            self._wanted = float(wanted)
+            self._wanted = wanted.decode()
             self._news.set()
         self.ended.set()
 
@@ -97,7 +103,7 @@ class Orders:
                 following = self._clock.following
                 at_rest = following is None or following > self._clock.monotonic()
                 assert self._wanted is not None
-                calm = calm + 1 if position() >= self._wanted and at_rest and not sending() else 0
+                calm = calm + 1 if has_read(self._wanted) and at_rest and not sending() else 0
             self._news.clear()
             following = self._clock.following
             known = f"{self._clock.monotonic()} {self._wanted}"

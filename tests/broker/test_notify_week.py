@@ -65,17 +65,17 @@ class Replica:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
-    def tell(self, now: datetime, position: int) -> None:
+    def tell(self, now: datetime, wanted: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(f"{now.timestamp()} {position}\n".encode())
+        self.process.stdin.write(f"{now.timestamp()} {wanted}\n".encode())
 
-    async def answer(self) -> tuple[float, float, float | None]:
+    async def answer(self) -> tuple[float, str, float | None]:
         assert self.process.stdout is not None
         line = await self.process.stdout.readline()
         if not line:
             raise AssertionError("a replica ended by itself")
-        at, position, following = line.decode().split()
-        return float(at), float(position), None if following == "-" else float(following)
+        at, wanted, following = line.decode().split()
+        return float(at), wanted, None if following == "-" else float(following)
 
 
 class World:
@@ -88,8 +88,8 @@ class World:
         self._local = local
         self._stack = AsyncExitStack()
         self.replicas: list[Replica] = []
-        self._answers: dict[asyncio.Task[tuple[float, float, float | None]], Replica] = {}
-        self._position = 0
+        self._answers: dict[asyncio.Task[tuple[float, str, float | None]], Replica] = {}
+        self._ends: dict[str, int] = {}
         self.speaker: Replica | None = None
 
     async def __aenter__(self) -> World:
@@ -165,12 +165,16 @@ class World:
         sent = await self._sender.send_and_wait(
             self.kafka.topic(topic), step.record.to_json(), key=key, timestamp_ms=at_ms
         )
-        if topic is ALERTS:
-            self._position = sent.offset + 1
+        # By the names of the gauges: that of the alerts has no topic.
+        self._ends["" if topic is ALERTS else self.kafka.topic(topic)] = sent.offset + 1
+
+    @property
+    def _wanted(self) -> str:
+        return ",".join(f"{topic}={end}" for topic, end in self._ends.items()) or ","
 
     def tell(self) -> None:
         for replica in self.replicas:
-            replica.tell(self.time.instant, self._position)
+            replica.tell(self.time.instant, self._wanted)
 
     async def calm(self) -> datetime | None:
         """Wait until nothing more can happen at this time. Returns when something next may."""
@@ -180,9 +184,9 @@ class World:
                 done, _ = await asyncio.wait(self._answers, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     replica = self._answers.pop(task)
-                    at, position, following = task.result()
+                    at, wanted, following = task.result()
                     self._answers[asyncio.create_task(replica.answer())] = replica
-                    if at >= now and position >= self._position:
+                    if at >= now and wanted == self._wanted:
                         self.speaker = replica
                         return None if following is None else datetime.fromtimestamp(following, UTC)
 

@@ -19,9 +19,9 @@ from schemas.control import Control
 from schemas.feedback import Feedback
 from schemas.notifications import Acknowledgement
 from service.callbacks.post import FORM, JSON, PAGERDUTY, SLACK, Post
-from service.callbacks.throttled import Throttled
 from service.errors import BrokerUnavailable
 from service.http.server import serve
+from service.rules.measures import Measures
 from service.rules.press import Subject
 from service.runtime.clock import SystemClock
 from service.settings import CallbacksSettings
@@ -89,7 +89,7 @@ class Callbacks:
     post: Post
     written: Written
     told: Told
-    throttled: Throttled
+    measures: Measures
     client: httpx.AsyncClient
 
     async def slack(
@@ -117,13 +117,13 @@ async def callbacks(**changed: Any) -> AsyncIterator[Callbacks]:
     settings = CallbacksSettings(
         port=0, slack={"app": {"signing_secret": "x" * 16}}, pagerduty=named, **changed
     )
-    written, told, throttled = Written(), Told(), Throttled()
-    post = Post(settings, SECRETS, written, throttled, told, SystemClock())
+    written, told, measures = Written(), Told(), Measures()
+    post = Post(settings, SECRETS, written, measures, told, SystemClock())
     async with (
         serve(settings, post.site(), SystemClock()) as port,
         httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as client,
     ):
-        yield Callbacks(f"http://127.0.0.1:{port}", post, written, told, throttled, client)
+        yield Callbacks(f"http://127.0.0.1:{port}", post, written, told, measures, client)
         await post.end()
 
 

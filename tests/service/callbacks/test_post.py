@@ -67,7 +67,7 @@ async def test_release_says_no_to_all_that_is_done_about_the_incident() -> None:
             ("started", "p3"),
             ("released", "p3"),
         ):
-            site.throttled.apply(event(change, proposal))
+            site.measures.apply(event(change, proposal))
         await site.slack(press("release", action_ts="1769868601.0"))
         approvals = [record for record in site.written.records if isinstance(record, Approval)]
         assert [(one.proposal, one.decision) for one in approvals] == [("p1", "no"), ("p2", "no")]

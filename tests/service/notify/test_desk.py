@@ -243,6 +243,20 @@ def test_what_is_over_within_a_silence_is_told_to_nobody() -> None:
     assert scene.story == []
 
 
+def test_what_was_over_within_a_silence_is_no_news_to_whoever_reads_it_again_after_it() -> None:
+    scene = slack(silence(-60, 600, workflow="support-agent"))
+    # What is owed to a receiver that is down holds the offset back, and with it all that came after.
+    scene.down.add("slack")
+    scene.say(alert(fingerprint="a", workflow="chat"), alert(fingerprint="b"))
+    scene.wait(300)
+    scene.say(over("b"))
+    scene.wait(600)
+    scene.down.clear()
+    scene.restart()
+    scene.wait(60)
+    assert [(sent.why, sent.firing, sent.over) for sent in scene.story] == [("opened", "a", "")]
+
+
 def test_a_silence_lets_the_end_through_and_no_reminder() -> None:
     scene = slack()
     scene.say(alert(fingerprint="a"))

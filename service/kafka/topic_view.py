@@ -1,7 +1,7 @@
-"""The acknowledgements topic, followed by every replica on its own, without a group.
+"""A topic of which every worker needs all, followed without a group.
 
-1. Read from the beginning to the end as of the start: the desk knows who took what.
-2. Follow. When reading fails, begin again at 1.: reading one twice changes nothing.
+1. Read from the beginning, or from some time on, to the end as of the start: the view is ready.
+2. Follow. When reading fails, begin again at 1.: so whatever folds the records must take one twice.
 """
 
 from __future__ import annotations
@@ -9,30 +9,56 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Generic, Self, TypeVar
 
+from aiokafka import ConsumerRecord
+from aiokafka.errors import KafkaError
+
+from schemas.base import Record
 from schemas.decode import decode
-from schemas.notifications import Acknowledgement
 from schemas.reasons import Refused
-from schemas.topics import ACKNOWLEDGEMENTS
 from service.errors import BrokerUnavailable
-from service.kafka import ConsumerRecord, KafkaError, consumer, require_topics, started, unavailable
-from service.runtime.metrics import NOTIFY_REFUSED
+from service.kafka.clients import consumer, require_topics, started, unavailable
+from service.kafka.reader import seek_to_time
+from service.runtime.metrics import VIEW_POSITION, VIEW_REFUSED
 from service.settings import KafkaSettings
 
 _POLL_MS: Final = 500
 _RETRY_S: Final = 1.0
 _LOG = logging.getLogger(__name__)
 
+R = TypeVar("R", bound=Record)
 
-class AcknowledgementView:
-    """Hands every acknowledgement to `apply`, the first ones before `start` returns."""
 
-    def __init__(self, kafka: KafkaSettings, apply: Callable[[Acknowledgement], None]) -> None:
-        """`apply` must not block and not raise."""
+class TopicView(Generic[R]):
+    """Hands every record to `apply`, those that are there at the start before `start` returns."""
+
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        topic: str,
+        kind: type[R],
+        apply: Callable[[R], object],
+        *,
+        since: datetime | None = None,
+    ) -> None:
+        """
+        Parameters
+        ----------
+        topic : str
+            Physical name.
+        apply : callable
+            Must not block and not raise.
+        since : datetime or None
+            Leave out what was written before.
+        """
         self._kafka = kafka
+        self._topic = topic
+        self._kind = kind
         self._apply = apply
+        self._since = since
         self._caught_up = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -80,22 +106,26 @@ class AcknowledgementView:
                     raise (
                         unavailable(error, self._kafka) if isinstance(error, KafkaError) else error
                     ) from None
-                _LOG.warning("acknowledgements: %s; read again", error)
+                _LOG.warning("%s: %s; read again", self._topic, error)
                 await asyncio.sleep(_RETRY_S)
 
     async def _read(self) -> None:
-        topic = self._kafka.topic(ACKNOWLEDGEMENTS)
         async with started(consumer(self._kafka, group_id=None), self._kafka) as reader:
-            partitions = (await require_topics(reader, [topic]))[topic]
+            partitions = (await require_topics(reader, [self._topic]))[self._topic]
             reader.assign(partitions)
-            await reader.seek_to_beginning(*partitions)
             ends = await reader.end_offsets(partitions)
+            if self._since is None:
+                await reader.seek_to_beginning(*partitions)
+            else:
+                await seek_to_time(reader, ends, self._since)
             while True:
                 poll_ms = _POLL_MS if self._caught_up.is_set() else 50
-                for records in (await reader.getmany(timeout_ms=poll_ms)).values():
+                for partition, records in (await reader.getmany(timeout_ms=poll_ms)).items():
                     for record in records:
                         self._one(record)
+                    VIEW_POSITION.labels(self._topic, partition.partition).set(records[-1].offset + 1)
                 if not self._caught_up.is_set() and all(
+                    # Positions and not records tell the end: the last offsets may be transaction markers.
                     [await reader.position(tp) >= end for tp, end in ends.items()]
                 ):
                     self._caught_up.set()
@@ -104,7 +134,7 @@ class AcknowledgementView:
         if record.value is None:
             return  # expired, or deleted by hand: what was said then is over anyway
         try:
-            self._apply(decode(Acknowledgement, record.value))
+            self._apply(decode(self._kind, record.value))
         except Refused as refused:
-            NOTIFY_REFUSED.labels(refused.reason).inc()
-            _LOG.warning("acknowledgement at offset %d left out: %s", record.offset, refused)
+            VIEW_REFUSED.labels(self._topic, refused.reason).inc()
+            _LOG.warning("%s: record at offset %d left out: %s", self._topic, record.offset, refused)
