@@ -40,7 +40,7 @@ class NotificationLogEntry(Record):
     max_bytes: ClassVar[int] = 327_680
 
     receiver: Label
-    group: Text = Field(description="`kind=retry_loop,owner=,team=care`, `storm=…` or `daily`")
+    group: Text = Field(description="`kind=retry_loop,owner=,team=care`, `storm=…`, `daily` or `changes`")
     incident: Label = Field(description="the group's present incident, or its last one")
     sequence: Count = Field(description="of the last notification about the incident")
     first_at: Timestamp = Field(description="wall time at which the incident was told first")
@@ -53,6 +53,10 @@ class NotificationLogEntry(Record):
         [], description="deliveries that may still count towards the receiver's cap"
     )
     reference: Text | None = Field(None, description="what the receiver calls the incident, where it said so")
+    told_until: Timestamp | None = Field(
+        None,
+        description="of `changes`: when the last change happened that was told; all before it were, too",
+    )
 
 
 class ParkedNotification(Record):

@@ -15,12 +15,16 @@ from typing import Final, Literal
 
 from schemas.alerts import Alert, Severity
 from schemas.notifications import Acknowledgement
+from service.notify.tidings import Tidings
 
 RANK: Final[Mapping[Severity, int]] = {"info": 0, "warning": 1, "critical": 2}
 
-Occasion = Literal["incident", "storm", "daily"]
+Occasion = Literal["incident", "storm", "daily", "changes"]
 """incident = one group of alerts; storm = the one digest of all that the cap on notifications held back, which is
-an incident of its own from then on; daily = what the last day was like: nothing to act on, sent once."""
+an incident of its own from then on; daily = what the last day was like; changes = of the configuration, or an
+announced launch: nothing to act on in either, sent once."""
+
+_OF_NO_INCIDENT: Final = frozenset({"daily", "changes"})
 
 
 class Change(StrEnum):
@@ -42,6 +46,8 @@ class Change(StrEnum):
     """Nothing is new, but it still goes on, and nobody took it."""
     DIGEST = "digest"
     """The daily one."""
+    CHANGED = "changed"
+    """The configuration, or what a launch record announces."""
 
 
 NEWS: Final = frozenset(Change) - {Change.ACKNOWLEDGED}
@@ -121,7 +127,8 @@ class Notification:
         Alerts that are over and whose end the receiver has not heard of. For the daily digest: all that ended
         within the day.
     lead : Alert or None
-        The alert to speak of first: the most severe of what is new. None only in a daily digest of a quiet day.
+        The alert to speak of first: the most severe of what is new. None only in a daily digest of a quiet day, and
+        where there are `tidings`.
     omitted : int
         Alerts of the group that are not in `firing`, because a group is told of at most so many.
     reference : str or None
@@ -135,6 +142,8 @@ class Notification:
         In a daily digest: where the day begins, UTC; it ends at `at`.
     remark : str or None
         What somebody said before that changed how the lead's workflow is judged: `quieter since ada said …`.
+    tidings : Tidings or None
+        Where the occasion is `changes`: what it is about; then there are no alerts in it.
     """
 
     receiver: str
@@ -155,6 +164,7 @@ class Notification:
     since: datetime | None = None
     links: Links = field(default_factory=Links)
     remark: str | None = None
+    tidings: Tidings | None = None
 
     @property
     def why(self) -> Change:
@@ -164,7 +174,7 @@ class Notification:
     @property
     def over(self) -> bool:
         """Whether nothing of the incident goes on any more: close it."""
-        return self.occasion != "daily" and not self.firing
+        return self.occasion not in _OF_NO_INCIDENT and not self.firing
 
     @property
     def severity(self) -> Severity:
@@ -174,8 +184,8 @@ class Notification:
 
     @property
     def notice(self) -> bool:
-        """Whether it asks nobody to do anything: notices, launches among them, and the daily digest."""
-        return self.occasion == "daily" or self.severity == "info"
+        """Whether it asks nobody to do anything: notices, launches among them, digests of a day, and changes."""
+        return self.occasion in _OF_NO_INCIDENT or self.severity == "info"
 
     @property
     def acknowledgement(self) -> Acknowledgement | None:
