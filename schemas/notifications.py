@@ -22,6 +22,7 @@ class ToldAlert(Part):
     severity: Severity = Field(description="the most severe that it was told")
     told_at: Timestamp = Field(description="when it was first told")
     acknowledged: bool = Field(False, description="whether it was told that somebody took it")
+    throttled_at: Timestamp | None = Field(None, description="up to when it was told what was done about it")
 
 
 class EndedAlert(Part):

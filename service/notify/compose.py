@@ -10,6 +10,7 @@ from schemas.notifications import MAX_ENDED, MAX_RECENT, EndedAlert, Notificatio
 from service.notify import storm
 from service.notify.group import Look, lead
 from service.notify.notification import RANK, HeldBack, Line, Links, Notification
+from service.rules.measures import told_at
 
 
 def incident_key(group: str, lines: Iterable[Line]) -> str:
@@ -125,6 +126,7 @@ def _told(line: Line, before: ToldAlert | None, now: datetime) -> ToldAlert:
         told_at=before.told_at if before is not None else now,
         # Only what was said counts: an acknowledgement that comes along with other news was.
         acknowledged=taken,
+        throttled_at=told_at(line.measures) or (before.throttled_at if before is not None else None),
     )
 
 

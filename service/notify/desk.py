@@ -14,6 +14,7 @@ from typing import Final
 from schemas.alerts import Alert, Severity
 from schemas.control import Cap, Daily, Escalation
 from schemas.notifications import Acknowledgement, NotificationLogEntry
+from schemas.throttles import ThrottleEvent
 from service.notify import storm
 from service.notify.acknowledgements import Acknowledgements
 from service.notify.board import Board, Held, Source, Standing
@@ -28,6 +29,7 @@ from service.notify.rulebook import rulebook
 from service.notify.template import Link
 from service.notify.told import Told
 from service.rules.config import ConfigBook
+from service.rules.measures import Measures
 from service.runtime.metrics import NOTIFY_MUTED, bounded
 
 NOBODY: Final = "nobody"
@@ -53,6 +55,7 @@ class Desk:
         self.outboxes: dict[str, Outbox] = {}
         self._rules = rulebook(ConfigBook.empty())
         self._acknowledgements = acknowledgements
+        self._measures = Measures()
         self._receivers = dict(receivers)
         self._pace = pace or Pace()
         self._link = link
@@ -96,6 +99,11 @@ class Desk:
         if self._acknowledgements.apply(said):
             # An incident's key names many alerts, and acknowledgements are rare.
             self._touch(None)
+
+    def throttled(self, event: ThrottleEvent) -> None:
+        """Something was done about an incident, or undone."""
+        if self._measures.apply(event):
+            self._touch(event.alert_fingerprint)
 
     def reconfigure(self, book: ConfigBook) -> None:
         """Another config is in force: whoever has not been told yet may be routed elsewhere."""
@@ -196,6 +204,9 @@ class Desk:
         self, fingerprint: str, incident: str | None, told_at: datetime | None
     ) -> Acknowledgement | None:
         return self._acknowledgements.of(fingerprint, incident, told_at)
+
+    def measures(self, fingerprint: str) -> tuple[ThrottleEvent, ...]:
+        return self._measures.of(fingerprint)
 
     def mute(self, held: Held, now: datetime) -> Mute | None:
         alert, rules = held.firing or held.alert, self._rules

@@ -14,10 +14,12 @@ from typing import Final
 from schemas.alerts import Alert
 from schemas.control import Escalation
 from schemas.notifications import MAX_TOLD, Acknowledgement, NotificationLogEntry, ToldAlert
+from schemas.throttles import ThrottleEvent
 from service.notify.board import Held
 from service.notify.notification import NEWS, RANK, Change, Line
 from service.notify.quiet import Mute
 from service.notify.routing import Destination, Pace
+from service.rules.measures import told_at
 
 LOOK_AGAIN: Final = timedelta(seconds=30)
 """How soon it is looked again at what is muted: silences end, and nobody says so."""
@@ -34,10 +36,15 @@ class Member:
     escalated_from: tuple[str, ...] = ()
     muted_at: datetime | None = None
     """When it was last seen to be muted: nobody could have answered until then."""
+    measures: tuple[ThrottleEvent, ...] = ()
+    """What was done about it."""
 
     @property
     def fingerprint(self) -> str:
         return self.held.alert.fingerprint
+
+    def line(self, alert: Alert, change: Change | None) -> Line:
+        return Line(alert, change, self.acknowledgement, self.measures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +127,7 @@ def look(
     taken = sorted(found.joined, key=_urgency)[: max(room, 0)]
     for due, member in taken:
         assert member.held.firing is not None
-        found.firing.append(Line(member.held.firing, Change.JOINED, member.acknowledgement))
+        found.firing.append(member.line(member.held.firing, Change.JOINED))
         found.escalated_from.update(member.escalated_from)
         found.dues.append((due, member.held.firing.severity == "critical"))
     return _sum_up(found, entry, not known, len(found.joined) - len(taken), members, frozen is not None)
@@ -161,18 +168,22 @@ def _told(
     assert entry is not None
     held, taken = member.held, member.acknowledgement
     if held.is_over or held.firing is None:
-        found.resolved.append(Line(held.alert, Change.RESOLVED, taken))
+        found.resolved.append(member.line(held.alert, Change.RESOLVED))
         return
     alert = held.firing
     if member.mute is None and RANK[alert.severity] > RANK[told.severity]:
-        found.firing.append(Line(alert, Change.WORSENED, taken))
+        found.firing.append(member.line(alert, Change.WORSENED))
         page = alert.severity == "critical"
         found.dues.append((entry.sent_at + _interval(member.destination.pace, page), page))
     elif taken is not None and not told.acknowledged and Change.ACKNOWLEDGED in wants:
-        found.firing.append(Line(alert, Change.ACKNOWLEDGED, taken))
+        found.firing.append(member.line(alert, Change.ACKNOWLEDGED))
         found.dues.append((taken.at, False))
+    elif (done_at := _news_of_measures(member, told, wants)) is not None:
+        found.firing.append(member.line(alert, Change.THROTTLED))
+        # A ladder's first steps come close upon each other.
+        found.dues.append((max(done_at, entry.sent_at + _interval(member.destination.pace, True)), False))
     else:
-        found.firing.append(Line(alert, None, taken))
+        found.firing.append(member.line(alert, None))
     if member.mute is not None:
         found.muted += 1
         found.agains.append(now + LOOK_AGAIN)
@@ -182,18 +193,27 @@ def _told(
         _escalate(found, member, told.told_at, now)
 
 
+def _news_of_measures(member: Member, told: ToldAlert, wants: frozenset[Change]) -> datetime | None:
+    """When something was done of which the receiver has not heard, if it wants to."""
+    if member.mute is not None or Change.THROTTLED not in wants:
+        return None
+    done_at = told_at(member.measures)
+    known = told.throttled_at
+    return done_at if done_at is not None and (known is None or done_at > known) else None
+
+
 def _again(found: _Found, member: Member, told: ToldAlert | None, change: Change | None) -> None:
     """An alert in a notification that is tried again."""
-    held, taken = member.held, member.acknowledgement
+    held = member.held
     if change is None and told is None:
         return
     if change is Change.RESOLVED and held.is_over:
-        found.resolved.append(Line(held.alert, change, taken))
+        found.resolved.append(member.line(held.alert, change))
     elif held.firing is not None:
         if told is None and member.mute is not None:
             return
         change = None if change is Change.RESOLVED else change
-        found.firing.append(Line(held.firing, change, taken))
+        found.firing.append(member.line(held.firing, change))
         if change is Change.JOINED:
             found.escalated_from.update(member.escalated_from)
 

@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from schemas.alerts import Alert, Severity
 from schemas.notifications import Acknowledgement
+from schemas.throttles import ThrottleEvent
 from service.notify.tidings import Tidings
 
 RANK: Final[Mapping[Severity, int]] = {"info": 0, "warning": 1, "critical": 2}
@@ -42,6 +43,8 @@ class Change(StrEnum):
     """Alerts are over: all that are left if `Notification.over`."""
     ACKNOWLEDGED = "acknowledged"
     """Somebody took it. Only to receivers that want it."""
+    THROTTLED = "throttled"
+    """What holds it back has changed, or does so no more. Only to receivers that want it."""
     REPEATED = "repeated"
     """Nothing is new, but it still goes on, and nobody took it."""
     DIGEST = "digest"
@@ -50,7 +53,9 @@ class Change(StrEnum):
     """The configuration, or what a launch record announces."""
 
 
-NEWS: Final = frozenset(Change) - {Change.ACKNOWLEDGED}
+UPDATES: Final = frozenset({Change.ACKNOWLEDGED, Change.THROTTLED})
+"""What asks nobody to look: it belongs into what was said before."""
+NEWS: Final = frozenset(Change) - UPDATES
 """What a receiver wants that can only add to what it said, as a plain webhook of Slack."""
 
 
@@ -63,15 +68,18 @@ class Line:
     alert : Alert
         Its latest record of the status that is told.
     change : Change or None
-        What is new about it: JOINED (also in a notification that opens an incident), WORSENED, RESOLVED or
-        ACKNOWLEDGED; None for what the receiver knows already.
+        What is new about it: JOINED (also in a notification that opens an incident), WORSENED, RESOLVED,
+        ACKNOWLEDGED or THROTTLED; None for what the receiver knows already.
     acknowledgement : Acknowledgement or None
         Who took it.
+    measures : tuple of ThrottleEvent
+        What was done about it, or would have been, or was not: the latest of each scope.
     """
 
     alert: Alert
     change: Change | None = None
     acknowledgement: Acknowledgement | None = None
+    measures: tuple[ThrottleEvent, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +194,12 @@ class Notification:
     def notice(self) -> bool:
         """Whether it asks nobody to do anything: notices, launches among them, digests of a day, and changes."""
         return self.occasion in _OF_NO_INCIDENT or self.severity == "info"
+
+    @property
+    def measures(self) -> tuple[ThrottleEvent, ...]:
+        """What was done about the lead alert."""
+        lines = (*self.firing, *self.resolved)
+        return next((line.measures for line in lines if line.alert is self.lead), ())
 
     @property
     def acknowledgement(self) -> Acknowledgement | None:

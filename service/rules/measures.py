@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from datetime import timedelta
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Final
 
 from schemas.throttles import ThrottleChange, ThrottleEvent
@@ -15,6 +16,19 @@ MAX_SCOPES: Final = 50
 """Of one incident: more than a rule may throttle at once."""
 OVER: Final[frozenset[ThrottleChange]] = frozenset({"withdrawn", "barred", "released", "rested", "ended"})
 """After these nothing holds the scope back, and nothing waits for an answer."""
+_STEPS: Final[frozenset[ThrottleChange]] = frozenset({"faster", "withdrawn"})
+_DRY: Final[frozenset[ThrottleChange]] = frozenset({"started", "proposed"})
+
+
+def told_at(events: Iterable[ThrottleEvent]) -> datetime | None:
+    """When something was last done that people want to know of at once: not each step on the way back."""
+    return max((event.at for event in events if _matters(event)), default=None)
+
+
+def _matters(event: ThrottleEvent) -> bool:
+    if event.mode == "dry_run":
+        return event.change in _DRY
+    return event.change not in _STEPS
 
 
 class Measures:

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 
 from schemas.alerts import Alert
+from schemas.notifications import Acknowledgement
+from schemas.throttles import ThrottleEvent
 from schemas.topics import (
     ACKNOWLEDGEMENTS,
     ALERTS,
@@ -27,6 +29,7 @@ from schemas.topics import (
     DEAD_LETTERS,
     NOTIFICATION_LOG,
     PARKED_NOTIFICATIONS,
+    THROTTLE_EVENTS,
 )
 from service.demo.receivers import LocalReceivers
 from service.kafka import Producer, producer, started
@@ -160,10 +163,15 @@ class World:
     async def say(self, step: Step) -> None:
         """Publish what happens now, with the broker's records bearing the test's time."""
         at_ms = int(self.time.instant.timestamp() * 1_000)
-        topic = ALERTS if isinstance(step.record, Alert) else ACKNOWLEDGEMENTS
-        key = step.record.fingerprint.encode()
+        match step.record:
+            case Alert() as record:
+                topic, key = ALERTS, record.fingerprint
+            case ThrottleEvent() as record:
+                topic, key = THROTTLE_EVENTS, record.scope.key
+            case Acknowledgement() as record:
+                topic, key = ACKNOWLEDGEMENTS, record.fingerprint
         sent = await self._sender.send_and_wait(
-            self.kafka.topic(topic), step.record.to_json(), key=key, timestamp_ms=at_ms
+            self.kafka.topic(topic), step.record.to_json(), key=key.encode(), timestamp_ms=at_ms
         )
         # By the names of the gauges: that of the alerts has no topic.
         self._ends["" if topic is ALERTS else self.kafka.topic(topic)] = sent.offset + 1
@@ -248,6 +256,7 @@ async def test_a_week_is_told_exactly_whoever_is_killed_when(
         CONFIG_REJECTIONS,
         DEAD_LETTERS,
         PARKED_NOTIFICATIONS,
+        THROTTLE_EVENTS,
     )
     await create_topics(broker.bootstrap, {kafka.topic(t): 1 for t in single})
     await create_topics(broker.bootstrap, {kafka.topic(NOTIFICATION_LOG): 1}, {"cleanup.policy": "compact"})

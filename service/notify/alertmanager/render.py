@@ -96,7 +96,12 @@ def _annotations(said: Notification, line: Line) -> dict[str, str]:
         "acknowledged_by": "" if line.acknowledgement is None else clean(line.acknowledgement.author),
         **_links(said.links if alert is said.lead else Links(runbook=said.links.runbook)),
     }
-    lists = {"why": template.drivers(alert), "traces": template.traces(alert), "top": template.top(alert)}
+    lists = {
+        "why": template.drivers(alert),
+        "traces": template.traces(alert),
+        "top": template.top(alert),
+        "done": template.done(line.measures),
+    }
     return {
         **{name: fit(text, MAX_ANNOTATION) for name, text in texts.items() if text},
         **{name: fit_lines(lines, MAX_ANNOTATION) for name, lines in lists.items() if lines},

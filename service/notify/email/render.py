@@ -77,6 +77,7 @@ def _sections(said: Notification) -> list[Section]:
         team = [] if alert.team is None else [f"Team: {clean(alert.team)}"]
         found = [
             Section("Dollars", [*amounts, f"Since: {template.since(alert)}", *team]),
+            Section("Done about it", template.done(said.measures)),
             Section("Why", template.drivers(alert)),
             Section("Traces", template.traces(alert)),
             Section("Customers and others", template.top(alert)),

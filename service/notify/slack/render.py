@@ -28,6 +28,7 @@ MAX_MESSAGE: Final = 12_000
 """Characters of the whole JSON. Slack's own bound is about 13,000 and nowhere said exactly."""
 MAX_DRIVERS: Final = 5
 MAX_WHERE: Final = 8
+MAX_DONE: Final = 5
 
 _MARK: Final = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 
@@ -42,7 +43,8 @@ def message(said: Notification, last_of_all: Sequence[Mapping[str, Any]] = ()) -
     opening = template.opening(said)
     notification = fit(f"{template.title(said)}. {opening}", MAX_NOTIFICATION, escape)
     needed = [_header(said), _section(fit(opening, MAX_SUMMARY, escape))]
-    optional = [_bullets("In all" if said.occasion == "daily" else "Also", template.others(said))]
+    optional = [_bullets("Done about it", template.done(said.measures)[:MAX_DONE])]
+    optional += [_bullets("In all" if said.occasion == "daily" else "Also", template.others(said))]
     last = _links(said.links)
     if said.lead is not None and said.occasion != "daily":
         needed.append(_fields(said.lead))

@@ -15,7 +15,7 @@ import orjson
 from schemas.alerts import Alert
 from schemas.feedback import WORTH, Worth
 from service.notify import template
-from service.notify.notification import Change, Notification
+from service.notify.notification import UPDATES, Change, Notification
 from service.notify.slack.render import MAX_MESSAGE, escape
 from service.notify.slack.render import message as webhook_message
 from service.notify.text import clean, fit, fit_lines, units
@@ -35,7 +35,7 @@ _WORTH: Final[Mapping[Worth, str]] = {
     "expected": "Always like that",
     "not_worth_it": "Not worth it",
 }
-_QUIET: Final = frozenset({Change.ACKNOWLEDGED, Change.RESOLVED})
+_QUIET: Final = UPDATES | {Change.RESOLVED}
 
 
 def message(said: Notification, channel: str, ts: str | None = None, *, buttons: bool = True) -> bytes:

@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from schemas.alerts import Alert
-from service.notify.notification import Change, Notification
+from schemas.throttles import ThrottleEvent
+from service.notify.notification import NEWS, Notification
 from service.notify.pagerduty import render as pagerduty
 from service.notify.slack import render as slack
 from service.notify.webhook import render as webhook
@@ -23,13 +24,15 @@ def played(restarts: set[int]) -> Scene:
     scene = Scene(
         {"slack": "info", "pager": "info", "hook": "info"},
         *CONFIG_RECORDS,
-        wants={"slack": frozenset(Change) - {Change.ACKNOWLEDGED}},
+        wants={"slack": NEWS},
         start=START,
     )
     for number, step in enumerate(sorted(week(), key=lambda step: step.at)):
         scene.wait((step.at - scene.now).total_seconds())
         if isinstance(step.record, Alert):
             scene.say(step.record)
+        elif isinstance(step.record, ThrottleEvent):
+            scene.throttle(step.record)
         else:
             scene.acknowledge(step.record)
         if number in restarts:

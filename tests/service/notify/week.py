@@ -23,8 +23,9 @@ from schemas.control import (
     Silence,
 )
 from schemas.notifications import Acknowledgement
+from schemas.throttles import ThrottleEvent
 from service.demo.receivers import Vendor
-from tests.service.notify.support import alert
+from tests.service.notify.support import alert, measure
 
 START: Final = datetime(2026, 3, 2, tzinfo=UTC)
 """A Monday."""
@@ -40,7 +41,7 @@ class Step:
     """Something that is published at a time."""
 
     at: datetime
-    record: Alert | Acknowledgement
+    record: Alert | Acknowledgement | ThrottleEvent
 
 
 def at(day: int, clock: str, seconds: float = 0.0) -> datetime:
@@ -162,7 +163,7 @@ _OVER: Final[dict[str, Any]] = {"status": "resolved"}
 
 
 def _acknowledged_loop() -> list[Step]:
-    """Monday: a page that somebody takes."""
+    """Monday: a page that somebody takes, and whose trace is blocked."""
     loop = _of(
         "loop",
         at(0, "10:00"),
@@ -170,7 +171,12 @@ def _acknowledged_loop() -> list[Step]:
         verdict=Verdict(detector="live_trace", score=9, threshold=4),
     )
     taken = Acknowledgement(fingerprint="loop", author="ada@example.com", at=at(0, "10:05"), via="cli")
-    return [*_course(loop, (at(0, "16:00"), _OVER)), Step(at(0, "10:05"), taken)]
+    blocked = measure("started", at(0, "10:06"), alert_fingerprint="loop")
+    let_go = measure("releasing", at(0, "15:57"), alert_fingerprint="loop")
+    return [
+        *_course(loop, (at(0, "16:00"), _OVER)),
+        *(Step(at(0, "10:05"), taken), Step(blocked.at, blocked), Step(let_go.at, let_go)),
+    ]
 
 
 def _load_test() -> list[Step]:
