@@ -11,11 +11,12 @@ from typing import Protocol
 from schemas.alerts import Severity
 from schemas.control import Cap, Escalation
 from schemas.notifications import MAX_RECENT, Acknowledgement, NotificationLogEntry
+from schemas.throttles import ThrottleEvent
 from service.notify import storm
 from service.notify.board import Held, Standing
 from service.notify.compose import given_up, notification, remember
 from service.notify.group import Look, Member, look
-from service.notify.notification import NEWS, RANK, Change, HeldBack, Links, Notification
+from service.notify.notification import NEWS, RANK, UPDATES, Change, HeldBack, Links, Notification
 from service.notify.quiet import Mute
 from service.notify.routing import Destination
 
@@ -32,6 +33,7 @@ class World(Protocol):
     def acknowledgement(
         self, fingerprint: str, incident: str | None, told_at: datetime | None
     ) -> Acknowledgement | None: ...
+    def measures(self, fingerprint: str) -> tuple[ThrottleEvent, ...]: ...
     def mute(self, held: Held, now: datetime) -> Mute | None: ...
     def cap(self, receiver: str) -> Cap: ...
     def links(self, found: Look) -> Links: ...
@@ -248,7 +250,10 @@ class Outbox:
             if mute is not None:
                 group.muted_at[fingerprint] = now
             muted_at = group.muted_at.get(fingerprint)
-            members.append(Member(held, seat.destination, mute, taken, seat.escalated_from, muted_at))
+            measures = self._world.measures(fingerprint)
+            members.append(
+                Member(held, seat.destination, mute, taken, seat.escalated_from, muted_at, measures)
+            )
         return members
 
     def _mute(self, group: _Group, held: Held, now: datetime) -> Mute | None:
@@ -338,7 +343,7 @@ class Outbox:
         What goes on is tried again after a while, unless it was refused for good; the end is not.
         """
         said, group = delivery.said, self._groups[delivery.said.group]
-        idle = said.changes <= {Change.REPEATED, Change.ACKNOWLEDGED}
+        idle = said.changes <= {Change.REPEATED, *UPDATES}
         paces = [seat.destination.pace for seat in group.seats.values()]
         rest = min((pace.repeat if idle else pace.interval for pace in paces), default=timedelta(0))
         group.rest_until = now + max(rest, timedelta(seconds=1))

@@ -12,12 +12,13 @@ from schemas.alerts import Verdict
 from schemas.control import Cap, Escalation, Maintenance, Match, Owner, ReceiverPolicy, Route, Silence
 from schemas.decode import validate
 from schemas.feedback import Feedback
+from service.notify import template
 from service.notify.board import STALE, Source
-from service.notify.notification import Change
+from service.notify.notification import NEWS, Change
 from service.notify.template import Link
 from service.rules.config import WorkflowConfig
 from service.rules.feedback import tuning
-from tests.service.notify.support import NOW, Scene, Sent, alert, resolved
+from tests.service.notify.support import NOW, Scene, Sent, alert, measure, resolved
 
 HOUR = 3_600
 ACKS = frozenset(Change)
@@ -369,6 +370,66 @@ def test_who_can_update_what_was_said_is_told_who_took_it_once() -> None:
     taken = scene.sent[1].acknowledgement
     assert taken is not None
     assert taken.author == "ada"
+
+
+# --- what is done about it --------------------------------------------------------------------------------
+
+
+def test_what_was_done_before_somebody_was_told_is_told_with_it() -> None:
+    scene = slack()
+    scene.throttle(measure())
+    scene.say(alert())
+    [said] = scene.sent
+    assert template.done(said.measures) == ["trace run-4711: blocked since 14:09:00 UTC (rule stop-loops)"]
+
+
+def test_who_can_update_what_was_said_is_told_what_was_done_and_that_it_was_undone() -> None:
+    scene = Scene({"slack": "info", "mail": "info"}, wants={"slack": ACKS, "mail": NEWS})
+    scene.say(alert())
+    for seconds, change in (
+        (2, "started"),
+        (62, "stronger"),
+        (300, "releasing"),
+        (330, "faster"),
+        (390, "released"),
+    ):
+        scene.wait(seconds - (scene.now - NOW).total_seconds())
+        scene.throttle(measure(change, scene.now))
+        scene.restart()
+    scene.wait(60)
+    fingerprint = alert().fingerprint
+    assert [(sent.at, sent.why) for sent in scene.story if sent.receiver == "slack"] == [
+        (0, "opened"),
+        (15, "throttled"),
+        (62, "throttled"),
+        (300, "throttled"),
+        (390, "throttled"),
+    ]
+    assert [sent.firing for sent in scene.story] == [fingerprint] * 6
+    scene.say(resolved())
+    scene.wait(60)
+    ends = {said.receiver: template.done(said.measures) for said in scene.sent[-2:]}
+    end = ["trace run-4711: let go at 14:15:30 UTC (rule stop-loops)"]
+    assert ends == {"slack": end, "mail": end}
+
+
+def test_a_dry_run_is_told_once_and_not_at_every_step() -> None:
+    scene = slack(wants=ACKS)
+    scene.say(alert())
+    for change in ("started", "stronger", "released"):
+        scene.wait(30)
+        scene.throttle(measure(change, scene.now, mode="dry_run", spared_nanos=3_100_000_000))
+    scene.wait(60)
+    assert [sent.why for sent in scene.story] == ["opened", "throttled"]
+
+
+def test_what_is_done_about_a_silenced_alert_wakes_nobody() -> None:
+    scene = slack(wants=ACKS)
+    scene.say(alert())
+    scene.configure(silence(0, HOUR))
+    scene.throttle(measure())
+    scene.wait(60)
+    assert [sent.why for sent in scene.story] == ["opened"]
 
 
 def test_a_receiver_that_is_down_does_not_keep_others_from_being_told() -> None:
