@@ -8,9 +8,19 @@ import random
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
+from schemas.control import ConfigChange
 from schemas.notifications import Acknowledgement, NotificationLogEntry, ParkedNotification
-from schemas.topics import ACKNOWLEDGEMENTS, ALERTS, DEAD_LETTERS, NOTIFICATION_LOG, PARKED_NOTIFICATIONS
+from schemas.topics import (
+    ACKNOWLEDGEMENTS,
+    ALERTS,
+    CONFIG,
+    CONFIG_HISTORY,
+    DEAD_LETTERS,
+    NOTIFICATION_LOG,
+    PARKED_NOTIFICATIONS,
+)
 from service.errors import SettingsError
 from service.kafka import (
     KafkaError,
@@ -25,6 +35,7 @@ from service.kafka.config_view import ConfigView
 from service.kafka.topic_view import TopicView
 from service.notify import http
 from service.notify.acknowledgements import Acknowledgements
+from service.notify.changes import ChangeBox
 from service.notify.chronicle import of_the_day
 from service.notify.courier import Box, Courier
 from service.notify.daily import DailyBox
@@ -38,7 +49,9 @@ from service.notify.roster import Enlisted, enlist
 from service.notify.routing import Pace
 from service.notify.template import Link
 from service.notify.told import log_key
+from service.notify.trail import Trail
 from service.rules.config import ConfigBook
+from service.rules.config_signature import Signatures
 from service.runtime.clock import Clock, SystemClock
 from service.runtime.health import Health, serve
 from service.runtime.tasks import until_one_ends
@@ -81,8 +94,12 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
         config = ConfigView(kafka, clock, "notify", health=health)
         config.on_change(staff.reconfigure)
         await stack.enter_async_context(config)
+        views: list[TopicView[Any]] = []
         taken = TopicView(kafka, kafka.topic(ACKNOWLEDGEMENTS), Acknowledgement, staff.acknowledge)
         await stack.enter_async_context(taken)
+        trail = TopicView(kafka, kafka.topic(CONFIG_HISTORY), ConfigChange, staff.changed)
+        if any(enlisted.changes for enlisted in roster.values()):
+            views.append(await stack.enter_async_context(trail))
         alerts = await stack.enter_async_context(started(consumer(kafka, group_id=notify.group_id), kafka))
         reader = AlertReader(
             kafka,
@@ -102,6 +119,7 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
                 reader.run(stop),
                 config.failed(),
                 taken.failed(),
+                *(view.failed() for view in views),
                 staff.read_days(),
                 *(courier.run() for courier in staff.couriers.values()),
             )
@@ -128,6 +146,7 @@ class Staff:
         self._log = log
         self._producer = producer
         self._days: asyncio.Queue[datetime] = asyncio.Queue()
+        self.trail = Trail(Signatures(kafka.topic(CONFIG), kafka.config_secrets()))
         self.desk = Desk(
             log.told,
             Acknowledgements(),
@@ -145,6 +164,8 @@ class Staff:
             if enlisted.resend_s is not None:
                 every = timedelta(seconds=enlisted.resend_s)
                 boxes.append(ResendBox(name, self.desk, every, partial(_on_their_way, outbox, daily)))
+            if enlisted.changes:
+                boxes.append(ChangeBox(name, self.trail, log.told, began))
             self.couriers[name] = Courier(
                 name,
                 enlisted.receiver,
@@ -181,6 +202,10 @@ class Staff:
 
     def acknowledge(self, said: Acknowledgement) -> None:
         self.desk.acknowledge(said)
+        self.wake()
+
+    def changed(self, entry: ConfigChange) -> None:
+        self.trail.hear(entry)
         self.wake()
 
     async def quiet(self, within_s: float) -> None:

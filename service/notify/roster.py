@@ -25,16 +25,19 @@ from service.settings import (
     ReceiverSettings,
     SlackBotReceiver,
     SlackReceiver,
+    WebhookReceiver,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Enlisted:
-    """`resend_s`: what fires is said again after so long, to a receiver that takes silence for its end."""
+    """`resend_s`: what fires is said again after so long, to a receiver that takes silence for its end. `changes`:
+    it is told of changes of the configuration, and of announced launches."""
 
     min_severity: Severity
     receiver: Receiver
     resend_s: float | None = None
+    changes: bool = False
 
 
 def enlist(
@@ -54,6 +57,7 @@ def enlist(
             settings.min_severity,
             _receiver(name, settings, client, clock),
             settings.resend_s if isinstance(settings, AlertmanagerReceiver) else None,
+            isinstance(settings, PagerDutyReceiver | WebhookReceiver) and settings.changes,
         )
         for name, settings in receivers.items()
     }

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from schemas.alerts import Alert, DimensionEvidence, Driver, Severity, TraceEvidence
 from schemas.base import format_timestamp
 from schemas.money import format_usd
+from service.notify import change_text
 from service.notify.notification import Change, Line, Notification
 from service.notify.text import clean
 
@@ -27,6 +28,8 @@ def headline(alert: Alert) -> str:
 
 def title(said: Notification) -> str:
     """What a notification is about: the headline of one alert, or of the first of several and how many more."""
+    if said.tidings is not None:
+        return change_text.title(said.tidings)
     going, over = len(said.firing), len(said.resolved)
     if said.occasion == "daily":
         return f"DAILY DIGEST: {_count(going, 'incident')} going on, {over} ended"
@@ -44,6 +47,8 @@ def title(said: Notification) -> str:
 
 def opening(said: Notification) -> str:
     """The first sentences of a notification; who is told although somebody wanted less hears of it."""
+    if said.tidings is not None:
+        return change_text.opening(said.tidings)
     if said.remark is None or said.lead is None or said.occasion != "incident":
         return _opening(said)
     return f"{_opening(said)} ({clean(said.lead.workflow)} is {clean(said.remark)}.)"
@@ -74,8 +79,11 @@ def _opening(said: Notification) -> str:
 def others(said: Notification) -> list[str]:
     """A line for each alert that the opening does not speak of, what is new first.
 
-    `CRITICAL: retry loop in chat, $3.90 so far`. A daily digest has a line for every one.
+    `CRITICAL: retry loop in chat, $3.90 so far`. A daily digest has a line for every one; what is about the
+    configuration, a line for each record.
     """
+    if said.tidings is not None:
+        return [*change_text.launches(said.tidings), *change_text.records(said.tidings)]
     lead = None if said.occasion == "daily" else said.lead
     lines = [line for line in (*said.firing, *said.resolved) if line.alert is not lead]
     ordered = sorted(lines, key=lambda line: line.change is None)

@@ -37,6 +37,8 @@ class PagerDutyReceiver(Receiver):
     routing_key: SecretStr | None = None
     routing_key_file: Path | None = None
     base_url: Annotated[str, Field(pattern=r"^https?://")] = "https://events.pagerduty.com"
+    changes: bool = True
+    """Whether it is told, as change events, of what is changed in the configuration and of announced launches."""
 
 
 class WebhookReceiver(Receiver):
@@ -44,6 +46,8 @@ class WebhookReceiver(Receiver):
     url: Annotated[str, Field(pattern=r"^https?://")]
     hmac_secret: SecretStr | None = None
     hmac_secret_file: Path | None = None
+    changes: bool = False
+    """Whether it is told of what is changed in the configuration and of announced launches."""
 
 
 class SlackBotReceiver(Receiver):

@@ -2,8 +2,8 @@
 
 Incidents become `trigger`, `acknowledge` and `resolve`, keyed by the incident, so that a repeated request changes
 nothing.
-Notices (severity info, launches among them) become change events, which cannot page anybody. Limits: summary
-1,024, dedup_key 255, the whole request 512 kB.
+Notices (severity info, launches among them), changes of the configuration and announced launches become change
+events, which cannot page anybody. Limits: summary 1,024, dedup_key 255, the whole request 512 kB.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ import orjson
 
 from schemas.alerts import Alert
 from schemas.base import format_timestamp
-from service.notify import template
+from service.notify import change_text, template
 from service.notify.notification import Change, Links, Notification
 from service.notify.text import clean, fit
+from service.notify.tidings import Tidings
 
 MAX_SUMMARY: Final = 1_024
 MAX_OTHERS: Final = 100
+MAX_LINE: Final = 500
+MAX_LAUNCHES: Final = 50
+MAX_PEOPLE: Final = 20
 MAX_BYTES: Final = 512_000
 
 Path = Literal["/v2/enqueue", "/v2/change/enqueue"]
@@ -34,6 +38,8 @@ class Request:
 
 def render(said: Notification, routing_key: str) -> Request:
     """The request for one notification."""
+    if said.tidings is not None:
+        return Request("/v2/change/enqueue", _dump(_tidings(said, said.tidings, routing_key)))
     if said.occasion == "daily" or (said.notice and (not said.over or _is_launch(said))):
         return Request("/v2/change/enqueue", _dump(_change(said, routing_key)))
     return Request("/v2/enqueue", _dump(_event(said, routing_key)))
@@ -96,6 +102,30 @@ def _change(said: Notification, routing_key: str) -> dict[str, Any]:
     return event
 
 
+def _tidings(said: Notification, told: Tidings, routing_key: str) -> dict[str, Any]:
+    parts = {
+        "Launches": _lines(change_text.launches(told), MAX_LAUNCHES),
+        "Records": _lines(change_text.records(told), MAX_OTHERS),
+        "Who": _lines(change_text.people(told), MAX_PEOPLE),
+        "Why": _lines(change_text.reasons(told), MAX_PEOPLE),
+        "Version": " → ".join(told.versions or ()),
+    }
+    return {
+        "routing_key": routing_key,
+        "payload": {
+            "summary": _summary(said),
+            "source": "tidegate config",
+            "timestamp": format_timestamp(told.until),
+            "custom_details": {name: part for name, part in parts.items() if part},
+        },
+    }
+
+
+def _lines(lines: list[str], most: int) -> list[str]:
+    shown = [fit(line, MAX_LINE) for line in lines[:most]]
+    return [*shown, f"and {len(lines) - most} more"] if len(lines) > most else shown
+
+
 def _links(links: Links) -> list[dict[str, str]]:
     named = ((links.console, "Open this incident"), (links.runbook, "What to do"))
     return [{"href": url, "text": name} for url, name in named if url is not None]
@@ -121,7 +151,7 @@ def _details(said: Notification, alert: Alert) -> dict[str, Any]:
 
 def _dump(event: dict[str, Any]) -> bytes:
     # Bounded by the bounds of an Alert: 10 drivers, 10 traces and 20 slices of a few hundred characters; and by
-    # how many others are named.
+    # how many others, records and launches are named.
     body = orjson.dumps(event)
     assert len(body) <= MAX_BYTES
     return body

@@ -11,7 +11,9 @@ from urllib.parse import quote
 import orjson
 
 from schemas.base import MAX_INT, format_timestamp
+from service.notify import change_text
 from service.notify.notification import Line, Notification
+from service.notify.tidings import Tidings
 
 MAX_RECORDS: Final = 20
 """Alerts whose whole records are sent; of the others the fingerprint, kind, workflow and cost."""
@@ -40,7 +42,41 @@ def body(said: Notification) -> bytes:
         document["held_back"] = said.held_back.notifications
     if said.since is not None:
         document["since"] = format_timestamp(said.since)
+    if said.tidings is not None:
+        document |= _tidings(said.tidings)
     return orjson.dumps(document)
+
+
+def _tidings(told: Tidings) -> dict[str, Any]:
+    """What was applied, with the records themselves, and which launches begin or end."""
+    found: dict[str, Any] = {
+        "records": [
+            {
+                "key": edit.entry.key,
+                "at": format_timestamp(edit.at),
+                "action": change_text.action(edit),
+                "origin": change_text.origin(edit),
+                "author": edit.entry.author,
+                "reason": edit.entry.reason,
+                "record": None if edit.after is None else orjson.Fragment(edit.after.to_json()),
+            }
+            for edit in told.edits[:MAX_RECORDS]
+        ],
+        "omitted": max(0, len(told.edits) - MAX_RECORDS),
+        "launches": [
+            {
+                "at": format_timestamp(phase.at),
+                "step": phase.step,
+                "launch": orjson.Fragment(phase.launch.to_json()),
+            }
+            for phase in told.phases
+        ],
+    }
+    if (versions := told.versions) is not None:
+        found["versions"] = {"before": versions[0], "after": versions[1]}
+    if told.since is not None:
+        found["since"] = format_timestamp(told.since)
+    return found
 
 
 def _line(line: Line, *, whole: bool) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from schemas.alerts import Alert, DimensionEvidence, Driver, Evidence, Severity, TraceEvidence, Verdict
 from schemas.catalog import EXAMPLES
-from schemas.control import Control
+from schemas.control import ConfigChange, Control
 from schemas.decode import validate
 from schemas.notifications import Acknowledgement, NotificationLogEntry
 from service.notify.acknowledgements import Acknowledgements
 from service.notify.board import Source
+from service.notify.changes import ChangeBox
 from service.notify.chronicle import went_on
 from service.notify.daily import DailyBox
 from service.notify.desk import Desk
@@ -25,7 +26,9 @@ from service.notify.outbox import Delivery, Outbox
 from service.notify.receiver import Delivered, Result
 from service.notify.routing import Pace
 from service.notify.told import Told
+from service.notify.trail import Trail
 from service.rules.config import ConfigBook, control_key
+from service.rules.config_signature import Signatures
 
 BIG = 2**63 - 1
 NOW = datetime(2026, 1, 31, 14, 9, tzinfo=UTC)
@@ -229,16 +232,20 @@ class Scene:
         wants: frozenset[Change] | Mapping[str, frozenset[Change]] = NEWS,
         pace: Pace | None = None,
         start: datetime = NOW,
+        changes: Collection[str] = (),
     ) -> None:
+        """`changes`: receivers that are told of what `write` says was changed."""
         self.now = start
         self.sent: list[Notification] = []
         self.log: dict[str, NotificationLogEntry] = {}
         self.topic: list[tuple[Alert, datetime]] = []
         self.acknowledgements: list[Acknowledgement] = []
+        self.written: list[ConfigChange] = []
         self.down: set[str] = set()
         self.out: list[Delivery] = []
         self._receivers = dict(receivers)
         self._wants = wants
+        self._told_changes = changes
         self._pace = pace
         self._book = ConfigBook.empty()
         self._committed = 0
@@ -257,6 +264,10 @@ class Scene:
                 name, wants if isinstance(wants, frozenset) else wants.get(name, frozenset(Change))
             )
         self._days = {name: DailyBox(name, self.desk, self.now, self._read_day) for name in self._receivers}
+        self._trail = Trail(Signatures("config", {}))
+        for change in self.written:
+            self._trail.hear(ConfigChange.from_json(change.to_json()))
+        self._changes = {name: ChangeBox(name, self._trail, known, self.now) for name in self._told_changes}
         self.desk.take_up(True)
         self.desk.reconfigure(self._book)
         for said in self.acknowledgements:
@@ -269,8 +280,14 @@ class Scene:
         latest = {one.fingerprint: one for one, _ in self.topic}
         self.desk.tell_day(since, went_on(latest, since))
 
-    def _boxes(self, name: str) -> list[Outbox | DailyBox]:
-        return [self.desk.outboxes[name], self._days[name]]
+    def _boxes(self, name: str) -> list[Outbox | DailyBox | ChangeBox]:
+        changes = [self._changes[name]] if name in self._changes else []
+        return [self.desk.outboxes[name], self._days[name], *changes]
+
+    def _box(self, said: Notification) -> Outbox | DailyBox | ChangeBox:
+        if said.occasion == "changes":
+            return self._changes[said.receiver]
+        return self._days[said.receiver] if said.occasion == "daily" else self.desk.outboxes[said.receiver]
 
     def restart(self) -> None:
         """As after a kill: what was out is forgotten."""
@@ -291,6 +308,13 @@ class Scene:
         for one in said:
             self.topic.append((one, self.now))
             self.desk.accept(one, Source(0, len(self.topic) - 1), self.now)
+        self.settle()
+
+    def write(self, *entries: ConfigChange) -> None:
+        """The trail of the configuration goes on."""
+        for entry in entries:
+            self.written.append(entry)
+            self._trail.hear(entry)
         self.settle()
 
     def acknowledge(self, about: str | Acknowledgement, **changed: Any) -> None:
@@ -339,8 +363,7 @@ class Scene:
         return count
 
     def deliver(self, delivery: Delivery) -> None:
-        name = delivery.said.receiver
-        box = self._days[name] if delivery.said.occasion == "daily" else self.desk.outboxes[name]
+        box = self._box(delivery.said)
         entry = box.done(delivery, self.now)
         self.sent.append(delivery.said)
         self.log[f"{entry.receiver}/{entry.group}"] = entry
@@ -352,7 +375,7 @@ class Scene:
         self.down.discard(receiver)
         waiting, self.out = self.out, []
         for delivery in waiting:
-            box = self.desk.outboxes[delivery.said.receiver]
+            box = self._box(delivery.said)
             if delivery.said.receiver != receiver:
                 self.out.append(delivery)
             elif box.refresh(delivery, self.now):
