@@ -30,4 +30,4 @@ class ConfigChange(Record):
     change: Label = Field(description="the same for everything that was changed at once")
     author: Label | None = None
     reason: Text | None = None
-    recorded_by: Label = Field(description="`cli`, or the role that saw it")
+    recorded_by: Label = Field(description="`cli`, `callbacks` for buttons, or the role that saw it")

@@ -21,6 +21,7 @@ from service.rules.config import control_key
 from service.runtime.clock import Clock
 from service.settings import KafkaSettings
 
+_ROLE: Final = "callbacks"
 _TRIES: Final = 5
 _AGAIN_S: Final = 0.5
 _Done = TypeVar("_Done")
@@ -56,7 +57,7 @@ class KafkaRecords:
 
     async def judge(self, said: Feedback) -> str | None:
         async def say() -> str | None:
-            stands = await judge(self._kafka, said, self._clock)
+            stands = await judge(self._kafka, said, self._clock, by=_ROLE)
             return None if stands is None else stands.reason
 
         return await self._alone(say)
@@ -70,7 +71,8 @@ class KafkaRecords:
             }
 
         async def write() -> None:
-            await commit(self._kafka, Intent(author=author, reason=reason), missing, self._clock)
+            intent = Intent(author=author, reason=reason, by=_ROLE)
+            await commit(self._kafka, intent, missing, self._clock)
 
         await self._alone(write)
 

@@ -32,15 +32,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """Who changes what for which reason, for the audit trail."""
+    """Who changes what for which reason, for the audit trail. `by`: `cli`, or the role that writes it down."""
 
     command: str = "apply"
     author: str | None = None
     reason: str | None = None
+    by: str = "cli"
 
 
 def history_entry(
-    change: Change, intent: Intent, together: str, recorded_by: str, signature: str | None = None
+    change: Change, intent: Intent, together: str, signature: str | None = None
 ) -> ConfigChange:
     """What the audit trail says of one record. `together` is common to what was changed at once."""
     return ConfigChange.model_validate(
@@ -55,6 +56,6 @@ def history_entry(
             "change": together,
             "author": intent.author,
             "reason": intent.reason,
-            "recorded_by": recorded_by,
+            "recorded_by": intent.by,
         }
     )

@@ -35,7 +35,6 @@ from service.settings import KafkaSettings
 
 _PATIENCE_S: Final = (1.0, 6.0)
 _RETRY_S: Final = 30.0
-_SEEN: Final = Intent("seen")
 _LOG = logging.getLogger(__name__)
 _Identity = tuple[int, datetime]
 """Offset and time: a topic that was made again begins to count anew."""
@@ -117,7 +116,7 @@ class Scribe:
 
 
 def _seen(change: Change, by: str) -> ConfigChange:
-    return history_entry(change, _SEEN, uuid4().hex[:16], by)
+    return history_entry(change, Intent("seen", by=by), uuid4().hex[:16])
 
 
 async def _recorded(kafka: KafkaSettings, start: int) -> tuple[list[ConfigChange], int]:

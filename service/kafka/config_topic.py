@@ -273,7 +273,6 @@ def _entries(
             Change(key, value, place.offset, datetime.fromtimestamp(place.timestamp / 1000, UTC)),
             intent,
             change,
-            "cli",
             signed[key],
         )
         for (key, value), place in zip(wanted.items(), places, strict=True)

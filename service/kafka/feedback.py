@@ -20,10 +20,10 @@ from service.runtime.clock import Clock
 from service.settings import KafkaSettings
 
 
-async def judge(kafka: KafkaSettings, said: Feedback, clock: Clock) -> Tuning | None:
+async def judge(kafka: KafkaSettings, said: Feedback, clock: Clock, *, by: str = "cli") -> Tuning | None:
     """Write down what was said, and the tuning that follows from all that was said of the workflow.
 
-    Saying the same again changes nothing. Returns the tuning that stands now, None if none does.
+    Saying the same again changes nothing. `by`: who writes it down, as the trail names it. Returns the tuning that stands now, None if none does.
 
     Raises
     ------
@@ -51,7 +51,7 @@ async def judge(kafka: KafkaSettings, said: Feedback, clock: Clock) -> Tuning | 
         return {control_key(wanted): wanted.to_json()}
 
     reason = f"{said.author} said {said.worth} of {said.fingerprint}"
-    await commit(kafka, Intent(author=said.author, reason=reason), decide, clock)
+    await commit(kafka, Intent(author=said.author, reason=reason, by=by), decide, clock)
     return wanted
 
 

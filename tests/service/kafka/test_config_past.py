@@ -35,7 +35,7 @@ def entry(
     if signed:
         signature = sign("ops", SECRET.encode(), PLAIN.topic(CONFIG), key, value, at)
         headers = [(HEADER, signature.encode())]
-    return history_entry(Change(key, value, offset, at, headers), Intent(command, "ada"), f"c{offset}", "cli")
+    return history_entry(Change(key, value, offset, at, headers), Intent(command, "ada"), f"c{offset}")
 
 
 def versions(entries: list[ConfigChange]) -> list[str]:

@@ -37,7 +37,7 @@ class Writer:
             key = record if isinstance(record, str) else control_key(record)
             value = None if isinstance(record, str) else record.to_json()
             change = Change(key, value, self.offset, at)
-            found.append(history_entry(change, Intent(command, author, reason), f"c{self.number}", by))
+            found.append(history_entry(change, Intent(command, author, reason, by), f"c{self.number}"))
             self.offset += 1
         return found
 
