@@ -89,6 +89,13 @@ class ExpectedSpend:
         self._level.add(window.end, cost, window.seconds)
         self._learn_profile(window)
 
+    def rescale(self, times: float) -> None:
+        """All spend that was learnt counts as `times` as much: what usually is done costs so much more now."""
+        self._level.sums[0] *= times
+        self._hours = [[cost * times, seconds] for cost, seconds in self._hours]
+        self._steps.rescale(times)
+        self._add_up()
+
     def rate(self, at: float) -> float:
         """Usual spend at an instant (epoch seconds), nano-dollars per second; 0 while nothing is known."""
         if self._level.seconds <= 0:

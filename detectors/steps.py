@@ -57,6 +57,11 @@ class Steps:
         self._step = step if self._step is None else max(step, self._step)
         self._turn(start // _DAY_S)
 
+    def rescale(self, times: float) -> None:
+        """What was kept up before counts as `times` as much; the steps that are held are of now."""
+        self._today = [high * times for high in self._today]
+        self._high = [high * times for high in self._high]
+
     def kept_up(self, start: float, usual: float) -> tuple[float, float]:
         """The largest spend per step that is more than `usual` and than any day before kept up as long.
 

@@ -33,6 +33,8 @@ SCALES: Final[tuple[float, ...]] = (45.0, 180.0, 720.0, 2_700.0, 14_400.0, 43_20
 """Half-lives, seconds: the short ones see a large change at once, the long ones a small one, or one that creeps."""
 _LEARNT_AT: Final = 2
 """The scale by which the usual moves."""
+_ACCEPTED_AT: Final[tuple[tuple[int, float], ...]] = ((1, 25.0), (2, 0.0), (3, 0.0))
+"""The scales by which what is said to be the usual is taken for it, with the traces that each must hold for that."""
 _EXCESS_AT: Final = 1
 _RATE_AT: Final = 2
 _GRANTED: Final = 0.5
@@ -115,7 +117,8 @@ class UnitCost:
         self._excess = DecayedSums(_GATE_HALF_LIFE, len(FACTORS))
         self._since: list[float | None] = [None] * len(FACTORS)
 
-    def learn(self, window: Window, *, frozen: bool = False) -> None:
+    def learn(self, window: Window, *, frozen: bool = False, aside: bool = False) -> None:
+        """As every detector; `aside`: not even how far ratios stray is learnt from it."""
         if window.calls <= 0:
             return
         values = self._values(window)
@@ -139,7 +142,7 @@ class UnitCost:
         if minute != self._minute:
             passed = 1.0 if self._minute is None else min(max(minute - self._minute, 1.0), 60.0)
             self._minute = minute
-            self._learn_minute(window, passed * _MINUTE, frozen)
+            self._learn_minute(window, passed * _MINUTE, frozen, aside)
         if not frozen and self._usual is not None and window.finished:
             self._learn_traces(window, self._usual)
 
@@ -230,6 +233,29 @@ class UnitCost:
             _streams(before, priced), _streams(after, priced), round(after[SPENT] - before[SPENT])
         )
 
+    def accept(self) -> float:
+        """Take for the usual what the last minutes, or hour, show above it: somebody says that it is.
+
+        Of few traces as much is taken as they can tell; to ask again later takes the rest.
+
+        Returns
+        -------
+        float
+            By how much the usual cost of a trace has risen, as a log.
+        """
+        usual = self._usual
+        if usual is None:
+            return 0.0
+        steps = [0.0] * len(FACTORS)
+        for h, fewest in _ACCEPTED_AT:
+            traces = self._sums[h][BEGUN]
+            weight = traces / (traces + 2.0) if traces >= fewest else 0.0
+            steps = [max(s, weight * x) for s, x in zip(steps, usual.logs_over(self._sums[h]), strict=True)]
+        usual.move(steps)
+        # What was over the usual that was, is not over this one.
+        self._excess.sums, self._since = [0.0] * len(FACTORS), [None] * len(FACTORS)
+        return steps[COST]
+
     def cache_share(self) -> float:
         """Share of input tokens that is usually read from a cache."""
         return self._spend.sums[8] / self._spend.sums[3] if self._spend.sums[3] > 0 else 0.0
@@ -305,7 +331,7 @@ class UnitCost:
             found.append(part * spent * -math.expm1(-min(x - granted, 50.0)))
         return tuple(found)
 
-    def _learn_minute(self, window: Window, elapsed: float, frozen: bool) -> None:
+    def _learn_minute(self, window: Window, elapsed: float, frozen: bool, aside: bool) -> None:
         """Once in an active minute. How far ratios stray is learnt in incidents as well: they may be the usual."""
         spend = self._spend.sums
         if not frozen and spend[BEGUN] >= 3.0:
@@ -323,7 +349,7 @@ class UnitCost:
             self._traces = min(self._traces + max(window.begun_traces, 0.2), _MOST_TRACES)
             self._move_level(self._usual)
             self._learn_looks(self._usual)
-        if self._usual is not None:
+        if self._usual is not None and not aside:
             for h, sums_at in enumerate(self._sums):
                 self._noise.learn_stray(h, self._usual.logs_over(sums_at), sums_at[BEGUN], elapsed)
 

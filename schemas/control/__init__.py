@@ -33,13 +33,15 @@ from schemas.control.rule import (
     RuleSlow,
     Rung,
 )
-from schemas.control.tuning import Tuning, TuningScope, TuningSettings
+from schemas.control.tuning import MAX_ANSWERS, Answer, Tuning, TuningScope, TuningSettings
 from schemas.control.watch import MANY_VALUED, Watch
 
 __all__ = [
     "CONTROL",
     "CONTROL_KINDS",
     "MANY_VALUED",
+    "MAX_ANSWERS",
+    "Answer",
     "Approval",
     "Budget",
     "Cap",

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.base import Label, Ratio, Usd
+from schemas.alerts import Kind
+from schemas.base import Label, Ratio, Timestamp, Usd
 from schemas.control.record import Control, Pattern, Seconds, Spec
+from schemas.feedback import Loudness, Worth
+
+MAX_ANSWERS: Final = 16
+_LAST: Final = datetime.max.replace(tzinfo=UTC) - timedelta(days=31)
 
 
 class TuningScope(Spec):
@@ -22,6 +28,31 @@ class TuningScope(Spec):
         if self.team is not None and self.workflow is not None:
             raise PydanticCustomError("invalid_value", "give a team or a workflow, not both")
         return self
+
+
+class Answer(Spec):
+    """What somebody said of an alert, and for how long incidents of its kind are judged and learnt by it.
+
+    `tidegate feedback` and buttons write these; `service.rules.answers` says what each `worth` does.
+    """
+
+    fingerprint: Label = Field(description="of the alert")
+    kind: Kind = Field(description="incidents of this kind, and no others, are concerned")
+    worth: Worth
+    author: Label
+    at: Timestamp = Field(description="event time from which on it holds")
+    days: Annotated[int, Field(ge=1, le=31)] = Field(description="… and for how long")
+    loudness: Loudness = Field(
+        1.0, description="the alert's score over its threshold: `expected` is about what is hardly louder"
+    )
+    cap_usd: Usd | None = Field(
+        None, description="dollars over the usual that were `planned`; absent = none, only nothing is learnt"
+    )
+
+    @property
+    def until(self) -> datetime:
+        """From when on it does not hold any more."""
+        return min(self.at, _LAST) + timedelta(days=self.days)
 
 
 class TuningSettings(Spec):
@@ -58,6 +89,9 @@ class TuningSettings(Spec):
     resolve_s: Seconds | None = Field(None, description="how long it must be gone before it resolves")
     repeat_s: Annotated[float, Field(ge=1, le=86_400)] | None = Field(
         None, description="how often a firing alert is sent again"
+    )
+    answers: Annotated[list[Answer], Field(max_length=MAX_ANSWERS)] | None = Field(
+        None, description="what people said of single alerts, the oldest first"
     )
 
 

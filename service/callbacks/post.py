@@ -183,7 +183,7 @@ class Post:
                 return f"{len(approvals)} throttles of this incident end, and are not done again for a day."
             case worth:
                 follows = await self._records.judge(buttons.feedback(press, worth))
-                effect = "It changes no threshold" if follows is None else f"{subject.workflow} is {follows}"
+                effect = "It changes nothing" if follows is None else f"{subject.workflow} is {follows}"
                 return f"Noted: {worth.replace('_', ' ')}. {effect}."
 
     # --- PagerDuty ----------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from schemas.control import Control
 from service.rules.config import control_key
 from service.rules.config_explain import Explanation, Value
+from service.rules.feedback import reason
 
 _PLURALS: Final = {"launch": "launches"}
 _NOT_SAID: Final = ("kind", "name", "author", "reason", "managed_by")
@@ -28,6 +29,8 @@ def as_text(found: Explanation) -> Iterator[str]:
     for value in found.values:
         over = "".join(f", over {_shown(v)} of {control_key(r)}" for r, v in value.overridden)
         yield f"  {value.name:<{width}}  {_shown(value.value):<{shown}}  {_from(value)}{over}"
+        for answer in value.value if value.name == "answers" else ():
+            yield f"    {reason([answer])} (of {answer.fingerprint})"
     for kind, records in found.about.items():
         yield f"{_PLURALS.get(kind, f'{kind}s')}: {len(records) or 'none'}"
         for record in records:
@@ -42,7 +45,7 @@ def as_json(found: Explanation) -> dict[str, Any]:
         "version": found.version,
         "values": {
             value.name: {
-                "value": str(value.value) if isinstance(value.value, Decimal) else value.value,
+                "value": _plain(value.value),
                 "level": value.level,
                 "record": None if value.source is None else control_key(value.source),
                 "overrides": [control_key(record) for record, _ in value.overridden],
@@ -60,9 +63,17 @@ def _from(value: Value) -> str:
     return "default" if value.source is None else f"{value.level}: {control_key(value.source)}"
 
 
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [item.model_dump(mode="json", exclude_none=True) for item in value]
+    return str(value) if isinstance(value, Decimal) else value
+
+
 def _shown(value: Any) -> str:
     if isinstance(value, Decimal):
         return f"${value:f}"
+    if isinstance(value, (tuple, list)):
+        return str(len(value) or "none")
     return str(value).lower() if isinstance(value, bool) else f"{value:g}"
 
 

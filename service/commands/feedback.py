@@ -1,8 +1,9 @@
-"""`tidegate feedback FINGERPRINT --is …`: what an alert was worth."""
+"""`tidegate feedback FINGERPRINT --is …`: what an alert was worth, or `--withdraw`: nobody said anything of it."""
 
 from __future__ import annotations
 
 from contextlib import aclosing
+from decimal import Decimal
 from typing import Annotated
 
 import typer
@@ -14,6 +15,7 @@ from schemas.reasons import Refused
 from schemas.topics import ALERTS
 from service.commands.invocation import invocation
 from service.errors import InvalidInput
+from service.rules.feedback import loudness, meant_usd
 from service.runtime.clock import SystemClock
 from service.settings import KafkaSettings
 
@@ -21,34 +23,37 @@ from service.settings import KafkaSettings
 def feedback(
     context: typer.Context,
     fingerprint: Annotated[str, typer.Argument(help="Of the alert, as its message says.")],
-    worth: Annotated[str, typer.Option("--is", help=f"One of {', '.join(WORTH)}.")],
     author: Annotated[str, typer.Option(help="Who says so.", envvar="TIDEGATE_AUTHOR")],
+    worth: Annotated[str | None, typer.Option("--is", help=f"One of {', '.join(WORTH)}.")] = None,
+    withdraw: Annotated[bool, typer.Option(help="Take back what was said of it.")] = False,
     note: Annotated[str | None, typer.Option(help="Why.")] = None,
 ) -> None:
-    """Say what an alert was worth: `not_worth_it` and `expected` make its workflow quieter for a month."""
+    """Say what an alert was worth: how its workflow's incidents of that kind are told and learnt from then on."""
     from service.kafka.feedback import judge
 
     now, clock = invocation(context), SystemClock()
     said = next((known for known in WORTH if known == worth), None)
-    if said is None:
-        raise InvalidInput(f"--is: expected one of {', '.join(WORTH)}")
+    if (said is None) != withdraw or (worth is not None and said is None):
+        raise InvalidInput(f"--is: expected one of {', '.join(WORTH)}, or --withdraw")
     alert = now.run(_alert(now.settings.kafka, fingerprint))
     try:
         record = Feedback(
             fingerprint=alert.fingerprint,
             workflow=alert.workflow,
             kind=alert.kind,
-            worth=said,
+            worth=said or "real",
             author=author,
             at=clock.now(),
             via="cli",
             note=note,
+            loudness=loudness(alert),
+            cap_usd=Decimal(meant_usd(alert)) if said == "planned" else None,
         )
     except ValueError as error:
         raise InvalidInput(f"--author or --note: {error}") from None
-    stands = now.run(judge(now.settings.kafka, record, clock))
+    stands = now.run(judge(now.settings.kafka, record, clock, withdrawn=withdraw))
     if stands is None:
-        typer.echo(f"noted; no threshold of {alert.workflow} is changed by what was said of it")
+        typer.echo(f"noted; nothing of {alert.workflow} is changed by what was said of it")
         return
     typer.echo(
         f"noted; {alert.workflow} is {stands.reason}: tuning/{stands.name}, until {stands.expires_at:%Y-%m-%d}"

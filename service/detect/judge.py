@@ -13,6 +13,7 @@ from detectors.unit_cost import UnitCost, UnitCostParams
 from schemas.alerts import Kind
 from schemas.money import nanos
 from schemas.rollups import BUCKET_SECONDS, Rollup
+from service.detect.answered import worth_it
 from service.detect.bucket import Bucket
 from service.detect.state import WorkflowState
 from service.rules.config import WorkflowConfig
@@ -126,27 +127,15 @@ def signals(state: WorkflowState, window: Window, config: WorkflowConfig) -> tup
     newcomer = _newcomers(state).score(window)
     found: list[Signal] = []
     if live.speaks:
-        found.append(_live_signal(state, window, live))
-    elif newcomer.speaks and not _expects_a_crowd(state):
-        found.append(_newcomer_signal(window, newcomer))
-    elif unit.speaks:
-        found.append(_unit_signal(state, window, unit))
+        found += worth_it(_live_signal(state, window, live), live, config, state.now)
+    if not found and newcomer.speaks and not _expects_a_crowd(state):
+        found += worth_it(_newcomer_signal(window, newcomer), newcomer, config, state.now)
+    if not found and unit.speaks:
+        found += worth_it(_unit_signal(state, window, unit), unit, config, state.now)
     volume = _expected(state).score(window)
     calm = unit.value < _CALM * unit.threshold and "cost" not in state.incidents
     if volume.speaks and calm and not found and not _was_announced(state, window):
-        found.append(
-            Signal(
-                family="volume",
-                kind="launch",
-                severity="info",
-                detector=ExpectedSpend.name,
-                score=volume.value,
-                threshold=volume.threshold,
-                started=window.start,
-                excess_nanos=volume.excess_nanos,
-                group="launch",
-            )
-        )
+        found += worth_it(_volume_signal(window, volume), volume, config, state.now)
     as_usual = not found and window.calls > 0 and unit.ready and unit.value < _OVER * unit.threshold
     return found, as_usual, unit.ready
 
@@ -167,7 +156,7 @@ def late_signals(state: WorkflowState, rollup: Rollup, config: WorkflowConfig) -
     usual = _expected(state).rate(start)
     window = Window(start, float(BUCKET_SECONDS), 0, 0, 0.0, live=live, usual_nanos_per_s=usual)
     score = _live(state).score(window)
-    return [_live_signal(state, window, score)] if score.speaks else []
+    return worth_it(_live_signal(state, window, score), score, config, state.now) if score.speaks else []
 
 
 def explain(state: WorkflowState, window: Window) -> Sequence[Contribution]:
@@ -214,6 +203,20 @@ def _live_signal(state: WorkflowState, window: Window, score: Score) -> Signal:
         excess_nanos=score.excess_nanos,
         culprits=score.culprits,
         group="trace",
+    )
+
+
+def _volume_signal(window: Window, score: Score) -> Signal:
+    return Signal(
+        family="volume",
+        kind="launch",
+        severity="info",
+        detector=ExpectedSpend.name,
+        score=score.value,
+        threshold=score.threshold,
+        started=window.start,
+        excess_nanos=score.excess_nanos,
+        group="launch",
     )
 
 

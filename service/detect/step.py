@@ -11,6 +11,7 @@ from schemas.alerts import Alert
 from schemas.rollups import BUCKET_SECONDS, Rollup
 from service.detect.announced import GROUPS as ANNOUNCED
 from service.detect.announced import announced_signals, follow, frozen
+from service.detect.answered import accept, ends_as_meant, goes_beyond, hushed, is_of, is_usual, learnt, teach
 from service.detect.bucket import Bucket
 from service.detect.judge import late_signals, signals, tune, window_of
 from service.detect.merge import end_idle_traces, merge
@@ -108,7 +109,7 @@ def step(state: WorkflowState, record: Rollup | Moment, book: ConfigBook) -> Eff
         state.now = max(state.now, record.watermark)
         end_idle_traces(state, record.watermark)
         for bucket in [b for b in state.buckets if not b.closed and b.end <= record.watermark]:
-            _close(state, bucket, learns=judged)
+            _close(state, bucket, config, learns=judged)
         if follow(state, None, state.now, book):
             _end_announced(state, book, effects)
         found, _ = announced_signals(state, None, config, as_usual=False, known=False)
@@ -133,20 +134,23 @@ def due(state: WorkflowState, book: ConfigBook) -> float:
     return min(times, default=NEVER)
 
 
-def _close(state: WorkflowState, bucket: Bucket, *, learns: bool) -> None:
+def _close(state: WorkflowState, bucket: Bucket, config: WorkflowConfig, *, learns: bool) -> None:
     # Judged it was with its last rollup, and nothing has come since: closing only teaches.
     if state.launch is not None:
         state.launch.learn(bucket.end, bucket.cost, bucket.begun)
-    held = not bucket.costed or any(i.holds_baseline(state.now) for i in state.incidents.values())
-    still = held or frozen(state, bucket)
+    learning = learnt(state, bucket, config)
+    if learning == "all" and frozen(state, bucket):
+        learning = "spread"
     window = window_of(state, bucket, finished=True)
     for name, detector in state.detectors.items():
         if name in OF_GATEWAYS:
             detector.learn(window)  # neither a price nor an incident changes when its calls come
         elif learns:
-            detector.learn(window, frozen=still)
+            teach(detector, window, learning)
+    if learns and is_usual(state, config):
+        accept(state)
     state.ended = []
-    if not still:
+    if learning == "all":
         state.crowd.learn(bucket.customers)
     bucket.closed = True
     bucket.forget_names()
@@ -169,8 +173,12 @@ def _move(
         now = state.now
         if signal is not None:
             heard = state.heard
+            signal = hushed(signal, config, now)
+            beyond = before is not None and goes_beyond(before, signal, config, now)
             if before is not None and (
-                is_another(before, signal, heard, now)
+                beyond
+                or ends_as_meant(before, signal, config, now)
+                or (is_another(before, signal, heard, now) and not is_of(before, signal, config, now))
                 or is_worse(before, signal, heard, now)
                 or has_outgrown(before, signal, now)
             ):
@@ -179,6 +187,7 @@ def _move(
             told = heard.get(signal.group)
             if (
                 before is None
+                and not beyond
                 and signal.severity == "critical"
                 and told is not None
                 and not told.news(signal, now)

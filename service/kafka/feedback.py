@@ -20,10 +20,19 @@ from service.runtime.clock import Clock
 from service.settings import KafkaSettings
 
 
-async def judge(kafka: KafkaSettings, said: Feedback, clock: Clock, *, by: str = "cli") -> Tuning | None:
+async def judge(
+    kafka: KafkaSettings, said: Feedback, clock: Clock, *, withdrawn: bool = False, by: str = "cli"
+) -> Tuning | None:
     """Write down what was said, and the tuning that follows from all that was said of the workflow.
 
-    Saying the same again changes nothing. `by`: who writes it down, as the trail names it. Returns the tuning that stands now, None if none does.
+    Saying the same again changes nothing. Returns the tuning that stands now, None if none does.
+
+    Parameters
+    ----------
+    withdrawn : bool
+        Whoever says it takes back instead what was said of this alert, by anybody.
+    by : str
+        Who writes it down, as the trail of the configuration names it.
 
     Raises
     ------
@@ -33,7 +42,8 @@ async def judge(kafka: KafkaSettings, said: Feedback, clock: Clock, *, by: str =
     """
     now = clock.now()
     async with started(producer(kafka, client_id="tidegate-feedback"), kafka) as sender:
-        await sender.send_and_wait(kafka.topic(FEEDBACK), said.to_json(), key=said.fingerprint.encode())
+        value = None if withdrawn else said.to_json()
+        await sender.send_and_wait(kafka.topic(FEEDBACK), value, key=said.fingerprint.encode())
     everything = await _said(kafka, now - WINDOW)
     wanted: Tuning | None = None
 
@@ -50,17 +60,21 @@ async def judge(kafka: KafkaSettings, said: Feedback, clock: Clock, *, by: str =
             return {key: None}
         return {control_key(wanted): wanted.to_json()}
 
-    reason = f"{said.author} said {said.worth} of {said.fingerprint}"
+    what = "nothing any more" if withdrawn else said.worth
+    reason = f"{said.author} said {what} of {said.fingerprint}"
     await commit(kafka, Intent(author=said.author, reason=reason, by=by), decide, clock)
     return wanted
 
 
 async def _said(kafka: KafkaSettings, since: datetime) -> list[Feedback]:
-    found = []
+    found: dict[bytes | None, Feedback] = {}
     async with aclosing(read(kafka, kafka.topic(FEEDBACK), since=since)) as records:
         async for record in records:
+            if record.value is None:
+                found.pop(record.key, None)
+                continue
             try:
-                found.append(decode(Feedback, record.value))
+                found[record.key] = decode(Feedback, record.value)
             except Refused:
-                continue  # deleted by hand, or not ours; `tidegate tail feedback` shows it
-    return found
+                continue  # not ours; `tidegate tail feedback` shows it
+    return list(found.values())

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from schemas.control import (
     CONTROL_KINDS,
+    Answer,
     Budget,
     Control,
     Launch,
@@ -50,6 +51,8 @@ class WorkflowConfig:
     pending_s: float = 0.0
     resolve_s: float = 300.0
     repeat_s: float = 60.0
+    answers: tuple[Answer, ...] = ()
+    """What people said of its alerts, the oldest first: see `service.rules.answers`."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +223,9 @@ class ConfigBook:
         names = {f.name for f in fields(WorkflowConfig)}
         for tuning in self.tunings(workflow, team):
             settings: dict[str, Any] = {
-                name: value for name, value in tuning.settings if value is not None and name in names
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in tuning.settings
+                if value is not None and name in names
             }
             resolved = replace(resolved, **settings)
         return resolved

@@ -25,13 +25,13 @@ ACCEPT_AFTER_S: Final = 86_400.0
 MAX_CULPRITS: Final = 16
 _AGAIN_S: Final = 21_600.0
 """What comes back so soon is the same: it is told as a ticket, and pages only when it is louder."""
-_LOUDER: Final = 1.5
+LOUDER: Final = 1.5
 KNOWN_S: Final = 604_800.0
 MAX_HEARD: Final = 32
 _SETTLED_S: Final = 1_200.0
 _OUTGROWN: Final = 3.0
 """Times as loud as in its first twenty minutes, volume is not what was told of: a launch in the wake of a burst."""
-_OTHER_S: Final = 5_400.0
+OTHER_S: Final = 5_400.0
 """What else an incident moves shows by then; what begins later is an incident of its own."""
 
 
@@ -71,7 +71,7 @@ class Heard(msgspec.Struct, array_like=True):
     loudest: float
 
     def news(self, signal: Signal, now: float) -> bool:
-        return now > self.last + _AGAIN_S or signal.score > _LOUDER * self.loudest
+        return now > self.last + _AGAIN_S or signal.score > LOUDER * self.loudest
 
 
 def hear(heard: dict[str, Heard], signal: Signal, now: float) -> bool:
@@ -97,7 +97,7 @@ def is_known(signal: Signal, heard: dict[str, Heard], now: float) -> bool:
         signal.family == "data_quality"
         and told is not None
         and now <= told.last + KNOWN_S
-        and signal.score <= _LOUDER * told.loudest
+        and signal.score <= LOUDER * told.loudest
     )
 
 
@@ -110,8 +110,8 @@ def is_another(incident: Incident, signal: Signal, heard: dict[str, Heard], now:
     if incident.status != "firing" or signal.group == incident.group or incident.family == "data_quality":
         return False
     return incident.family == "volume" or (
-        now > (incident.fired or incident.started) + _OTHER_S
-        and (before is None or (now > before.last + _OTHER_S and before.news(signal, now)))
+        now > (incident.fired or incident.started) + OTHER_S
+        and (before is None or (now > before.last + OTHER_S and before.news(signal, now)))
     )
 
 
@@ -172,9 +172,14 @@ class Incident(msgspec.Struct, array_like=True):
     loud: float = 0.0
     """Highest score in its first twenty minutes."""
 
+    @property
+    def masks(self) -> bool:
+        """Whether it is about what calls are like, and so about what is learnt from them."""
+        return self.family != "data_quality"
+
     def holds_baseline(self, now: float) -> bool:
         """Whether learning stands still: what happens now must not become the usual."""
-        return self.family != "data_quality" and now - self.started < ACCEPT_AFTER_S
+        return self.masks and now - self.started < ACCEPT_AFTER_S
 
     def due(self, config: WorkflowConfig) -> float:
         """When time alone next changes this incident."""

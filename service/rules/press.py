@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import ROUND_CEILING, Decimal
+from decimal import Decimal
 from typing import Annotated, Final, Literal
 
 import orjson
@@ -20,8 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schemas.alerts import Alert, Kind
 from schemas.base import Label
 from schemas.control import Approval, Launch, Match, Silence
-from schemas.feedback import WORTH, Feedback, Worth
+from schemas.feedback import WORTH, Feedback, Loudness, Worth
 from schemas.notifications import Acknowledgement
+from service.rules.feedback import loudness, meant_usd
 
 Act = Literal["acknowledge", "silence", "launch", "release"] | Worth
 ACTS: Final[tuple[Act, ...]] = ("acknowledge", "silence", "launch", "release", *WORTH)
@@ -32,7 +33,6 @@ MAX_PATTERN: Final = 200
 SILENCE: Final = timedelta(hours=1)
 LAUNCH: Final = timedelta(hours=24)
 RELEASE: Final = timedelta(hours=24)
-_NANOS: Final = Decimal(1_000_000_000)
 _MAX_USD: Final = 1_000_000
 
 
@@ -49,6 +49,8 @@ class Subject(BaseModel):
         Keys of the incident and of its first alert.
     multiple, cap_usd : float, int
         Of a launch: times the usual volume, and dollars until its end, as the message said them.
+    loudness : float
+        Score over threshold of an alert that is over, for what is said of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +61,7 @@ class Subject(BaseModel):
     kind: Kind
     multiple: Annotated[float, Field(gt=1, le=100_000)] = 2.0
     cap_usd: Annotated[int, Field(ge=1, le=_MAX_USD)] = 1
+    loudness: Loudness = 1.0
 
     @classmethod
     def of(cls, alert: Alert, incident: str) -> Subject:
@@ -66,20 +69,21 @@ class Subject(BaseModel):
         usual = max(alert.expected_nanos, 1)
         # A ratio for people, not an amount: it may be a float.
         times = 2 * max(alert.cost_nanos, 0) / usual
-        day = Decimal(max(alert.projected_nanos, alert.cost_nanos, 0)) / _NANOS
-        dollars = int((2 * day).to_integral_value(ROUND_CEILING))
         return cls(
             incident=incident,
             fingerprint=alert.fingerprint,
             workflow=alert.workflow,
             kind=alert.kind,
             multiple=float(min(max(math.ceil(times), 2), 100_000)),
-            cap_usd=min(max(dollars, 1), _MAX_USD),
+            cap_usd=meant_usd(alert),
+            # What it was worth is asked once it is over; before, a button carries no more than it needs.
+            loudness=loudness(alert) if alert.status == "resolved" else 1.0,
         )
 
     def value(self) -> str:
         """As a button carries it: at most `MAX_VALUE` characters, whatever the names."""
-        return orjson.dumps(self.model_dump()).decode()
+        unsaid = {"loudness"} if self.loudness == 1.0 else set()
+        return orjson.dumps(self.model_dump(exclude=unsaid)).decode()
 
     @classmethod
     def read(cls, value: str) -> Subject:
@@ -155,6 +159,8 @@ def feedback(press: Press, worth: Worth) -> Feedback:
         author=press.author,
         at=press.at,
         via=press.via,
+        loudness=subject.loudness,
+        cap_usd=Decimal(subject.cap_usd) if worth == "planned" else None,
     )
 
 

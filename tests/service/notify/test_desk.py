@@ -685,4 +685,7 @@ def test_what_somebody_said_of_a_workflow_is_told_with_its_next_alert() -> None:
     scene.say(alert(), alert(fingerprint="other", workflow="chat", kind="creep"))
     scene.wait(60)
     remarks = {said.lead.workflow: said.remark for said in scene.sent if said.lead is not None}
-    assert remarks == {"support-agent": 'quieter since ada said "not worth it" on 2026-01-31', "chat": None}
+    assert remarks == {
+        "support-agent": 'quieter about retry loop since ada said "not worth it" on 2026-01-31, until 2026-03-02',
+        "chat": None,
+    }
