@@ -139,6 +139,8 @@ class World:
             "TIDEGATE_NOTIFY__RECEIVERS__pager__TYPE": "pagerduty",
             "TIDEGATE_NOTIFY__RECEIVERS__pager__ROUTING_KEY": local.routing_key,
             "TIDEGATE_NOTIFY__RECEIVERS__pager__BASE_URL": local.base_url,
+            # The records of the week are written in the broker's time, which is not that of the week.
+            "TIDEGATE_NOTIFY__RECEIVERS__pager__CHANGES": "false",
             "TIDEGATE_NOTIFY__RECEIVERS__hook__TYPE": "webhook",
             "TIDEGATE_NOTIFY__RECEIVERS__hook__URL": local.webhook_url,
             "TIDEGATE_NOTIFY__RECEIVERS__hook__HMAC_SECRET": local.hmac_secret,
