@@ -11,12 +11,12 @@ import httpx
 import pytest
 
 from schemas.catalog import EXAMPLES
-from schemas.control import Approval, Silence, Tuning
+from schemas.control import Approval, ConfigChange, Silence, Tuning
 from schemas.decode import validate
 from schemas.feedback import Feedback
 from schemas.notifications import Acknowledgement
 from schemas.throttles import ThrottleEvent
-from schemas.topics import ACKNOWLEDGEMENTS, CONFIG, FEEDBACK, THROTTLE_EVENTS
+from schemas.topics import ACKNOWLEDGEMENTS, CONFIG, CONFIG_HISTORY, FEEDBACK, THROTTLE_EVENTS
 from service.callbacks.app import run
 from service.kafka import producer, started
 from service.kafka.admin import create_topics
@@ -94,6 +94,9 @@ async def test_what_people_answer_is_on_the_topics_once(broker: EmbeddedBroker, 
     assert found[Approval].name == "p1"
     assert found[Tuning].author == "ada"
     assert len(await read_all(broker.bootstrap, kafka.topic(CONFIG))) == 3
+    trail = await read_all(broker.bootstrap, kafka.topic(CONFIG_HISTORY))
+    entries = [ConfigChange.from_json(record.value) for record in trail]
+    assert [(entry.recorded_by, entry.author) for entry in entries] == [("callbacks", "ada")] * 3
     written = [
         Acknowledgement.from_json(record.value)
         for record in await read_all(broker.bootstrap, kafka.topic(ACKNOWLEDGEMENTS))

@@ -73,7 +73,7 @@ class Site:
         known: dict[str, ReceiverSettings] = {
             "slack": SlackReceiver(webhook_url=SecretStr(self.local.slack_url)),
             "pager": PagerDutyReceiver(
-                routing_key=SecretStr(self.local.routing_key), base_url=self.local.base_url
+                routing_key=SecretStr(self.local.routing_key), base_url=self.local.base_url, changes=False
             ),
             "hook": WebhookReceiver(
                 url=self.local.webhook_url, hmac_secret=SecretStr(self.local.hmac_secret)

@@ -31,6 +31,8 @@ async def test_each_type_is_its_vendor() -> None:
         chat={"type": "slack", "webhook_url": "https://hooks.example/x"},
         pager={"type": "pagerduty", "routing_key": "k"},
         hook={"type": "webhook", "url": "https://x.example"},
+        curious={"type": "webhook", "url": "https://x.example", "changes": True},
+        quiet={"type": "pagerduty", "routing_key": "k", "changes": False},
     )
     vendors = {name: one.receiver.vendor for name, one in found.items()}
     assert vendors == {
@@ -40,7 +42,10 @@ async def test_each_type_is_its_vendor() -> None:
         "chat": "slack",
         "pager": "pagerduty",
         "hook": "webhook",
+        "curious": "webhook",
+        "quiet": "pagerduty",
     }
+    assert {name for name, one in found.items() if one.changes} == {"pager", "curious"}
     assert {name: one.resend_s for name, one in found.items() if one.resend_s} == {"am": 60.0}
 
 
