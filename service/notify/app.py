@@ -12,6 +12,7 @@ from typing import Any
 
 from schemas.control import ConfigChange
 from schemas.notifications import Acknowledgement, NotificationLogEntry, ParkedNotification
+from schemas.throttles import ThrottleEvent
 from schemas.topics import (
     ACKNOWLEDGEMENTS,
     ALERTS,
@@ -20,6 +21,7 @@ from schemas.topics import (
     DEAD_LETTERS,
     NOTIFICATION_LOG,
     PARKED_NOTIFICATIONS,
+    THROTTLE_EVENTS,
 )
 from service.errors import SettingsError
 from service.kafka import (
@@ -52,6 +54,7 @@ from service.notify.told import log_key
 from service.notify.trail import Trail
 from service.rules.config import ConfigBook
 from service.rules.config_signature import Signatures
+from service.rules.measures import BACK
 from service.runtime.clock import Clock, SystemClock
 from service.runtime.health import Health, serve
 from service.runtime.tasks import until_one_ends
@@ -84,7 +87,9 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
             serve(health, settings.health.host, settings.health.port_of("notify"))
         )
         sender = await stack.enter_async_context(started(producer(kafka, client_id="tidegate-notify"), kafka))
-        topics = (ALERTS, ACKNOWLEDGEMENTS, NOTIFICATION_LOG, PARKED_NOTIFICATIONS, DEAD_LETTERS)
+        topics = (
+            ALERTS, ACKNOWLEDGEMENTS, THROTTLE_EVENTS, NOTIFICATION_LOG, PARKED_NOTIFICATIONS, DEAD_LETTERS
+        )  # fmt: skip
         found = await require_topics(sender, [kafka.topic(t) for t in topics])
         if (partitions := len(found[kafka.topic(ALERTS)])) != 1:
             # Alerts of one group may be on any of them, and a group is one replica's.
@@ -94,12 +99,15 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
         config = ConfigView(kafka, clock, "notify", health=health)
         config.on_change(staff.reconfigure)
         await stack.enter_async_context(config)
-        views: list[TopicView[Any]] = []
-        taken = TopicView(kafka, kafka.topic(ACKNOWLEDGEMENTS), Acknowledgement, staff.acknowledge)
-        await stack.enter_async_context(taken)
-        trail = TopicView(kafka, kafka.topic(CONFIG_HISTORY), ConfigChange, staff.changed)
+        lately = clock.now() - BACK
+        views: list[TopicView[Any]] = [
+            TopicView(kafka, kafka.topic(ACKNOWLEDGEMENTS), Acknowledgement, staff.acknowledge),
+            TopicView(kafka, kafka.topic(THROTTLE_EVENTS), ThrottleEvent, staff.throttled, since=lately),
+        ]
         if any(enlisted.changes for enlisted in roster.values()):
-            views.append(await stack.enter_async_context(trail))
+            views.append(TopicView(kafka, kafka.topic(CONFIG_HISTORY), ConfigChange, staff.changed))
+        for view in views:
+            await stack.enter_async_context(view)
         alerts = await stack.enter_async_context(started(consumer(kafka, group_id=notify.group_id), kafka))
         reader = AlertReader(
             kafka,
@@ -118,7 +126,6 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
             await until_one_ends(
                 reader.run(stop),
                 config.failed(),
-                taken.failed(),
                 *(view.failed() for view in views),
                 staff.read_days(),
                 *(courier.run() for courier in staff.couriers.values()),
@@ -202,6 +209,10 @@ class Staff:
 
     def acknowledge(self, said: Acknowledgement) -> None:
         self.desk.acknowledge(said)
+        self.wake()
+
+    def throttled(self, event: ThrottleEvent) -> None:
+        self.desk.throttled(event)
         self.wake()
 
     def changed(self, entry: ConfigChange) -> None:

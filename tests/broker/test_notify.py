@@ -25,10 +25,12 @@ from schemas.topics import (
     ACKNOWLEDGEMENTS,
     ALERTS,
     CONFIG,
+    CONFIG_HISTORY,
     CONFIG_REJECTIONS,
     DEAD_LETTERS,
     NOTIFICATION_LOG,
     PARKED_NOTIFICATIONS,
+    THROTTLE_EVENTS,
     Topic,
 )
 from service.demo.receivers import Fault, LocalReceivers
@@ -125,7 +127,15 @@ class Site:
 @pytest.fixture
 async def site(broker: EmbeddedBroker, topic_prefix: str, local: LocalReceivers) -> AsyncIterator[Site]:
     kafka = KafkaSettings(bootstrap_servers=broker.bootstrap, topic_prefix=topic_prefix, partitions=1)
-    single = (ACKNOWLEDGEMENTS, CONFIG, CONFIG_REJECTIONS, DEAD_LETTERS, PARKED_NOTIFICATIONS)
+    single = (
+        ACKNOWLEDGEMENTS,
+        CONFIG,
+        CONFIG_HISTORY,
+        CONFIG_REJECTIONS,
+        DEAD_LETTERS,
+        PARKED_NOTIFICATIONS,
+        THROTTLE_EVENTS,
+    )
     topics = {kafka.topic(t): 1 for t in single}
     await create_topics(broker.bootstrap, {**topics, kafka.topic(ALERTS): 1})
     await create_topics(broker.bootstrap, {kafka.topic(NOTIFICATION_LOG): 1}, {"cleanup.policy": "compact"})
@@ -418,10 +428,12 @@ async def test_alerts_on_several_partitions_are_refused(broker: EmbeddedBroker, 
     topics = (
         ACKNOWLEDGEMENTS,
         CONFIG,
+        CONFIG_HISTORY,
         CONFIG_REJECTIONS,
         DEAD_LETTERS,
         NOTIFICATION_LOG,
         PARKED_NOTIFICATIONS,
+        THROTTLE_EVENTS,
     )
     await create_topics(broker.bootstrap, {**{kafka.topic(t): 1 for t in topics}, kafka.topic(ALERTS): 2})
     settings = Settings(kafka=kafka, health=HealthSettings(port=-1))
