@@ -179,7 +179,7 @@ def pagerduty(path: str, body: bytes, routing_key: str) -> list[str]:
         wrong.append("'routing_key' is invalid")
     payload = event.get("payload")
     if path == "/v2/change/enqueue":
-        wrong += _present(payload, "summary") if isinstance(payload, dict) else ["'payload' is missing"]
+        wrong += _pagerduty_change(event, payload)
     else:
         wrong += _pagerduty_alert(event, payload)
     if isinstance(payload, dict):
@@ -191,6 +191,23 @@ def pagerduty(path: str, body: bytes, routing_key: str) -> list[str]:
     for link in event.get("links", []):
         if not isinstance(link, dict) or not str(link.get("href", "")).startswith(("http://", "https://")):
             wrong.append("'links' must have an http(s) 'href'")
+    return wrong
+
+
+def _pagerduty_change(event: dict[str, Any], payload: Any) -> list[str]:
+    if not isinstance(payload, dict):
+        return ["'payload' is missing"]
+    wrong = _present(payload, "summary")
+    # PagerDuty takes and forgets what only alerts have: whoever sends it means something else.
+    wrong += [f"'{name}' is no field of a change" for name in ("event_action", "dedup_key") if name in event]
+    if "severity" in payload:
+        wrong.append("'payload.severity' is no field of a change")
+    if not isinstance(payload.get("source", ""), str):
+        wrong.append("'payload.source' must be a string")
+    try:
+        datetime.fromisoformat(str(payload.get("timestamp", "2026-01-31T14:09:00Z")))
+    except ValueError:
+        wrong.append("'payload.timestamp' must be ISO 8601")
     return wrong
 
 

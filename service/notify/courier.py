@@ -10,6 +10,7 @@ from typing import Final as Constant
 from typing import Literal, Protocol
 
 from schemas.notifications import NotificationLogEntry, ParkedNotification
+from service.notify import change_text
 from service.notify.notification import Notification
 from service.notify.outbox import Delivery
 from service.notify.receiver import Delivered, Final, Receiver, Result, Retry
@@ -266,6 +267,8 @@ class Courier:
 
 def describe(said: Notification) -> str:
     """`retry_loop in 'support-agent' (incident 4be1… #1, opened; 1 firing, 0 over)`."""
+    if said.tidings is not None:
+        return f"{change_text.title(said.tidings)!r} ({said.incident})"
     lead = "nothing" if said.lead is None else f"{said.lead.kind} in {said.lead.workflow!r}"
     return (
         f"{lead} (incident {said.incident} #{said.sequence}, {said.why};"

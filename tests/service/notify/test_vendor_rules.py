@@ -81,6 +81,27 @@ def test_pagerduty_rules(changed: dict[str, Any], complaint: str) -> None:
     assert complaint in "; ".join(found)
 
 
+@pytest.mark.parametrize(
+    ("payload", "complaint"),
+    [
+        ({"source": "w"}, "'payload.summary' is missing"),
+        ({"summary": "s" * 1_025}, "longer than 1024"),
+        ({"summary": "s", "severity": "info"}, "'payload.severity' is no field of a change"),
+        ({"summary": "s", "timestamp": "yesterday"}, "'payload.timestamp'"),
+        ({"summary": "s", "custom_details": ["x"]}, "'payload.custom_details'"),
+        (None, "'payload' is missing"),
+    ],
+)
+def test_pagerduty_rules_of_changes(payload: object, complaint: str) -> None:
+    body = orjson.dumps({"routing_key": KEY, "payload": payload})
+    assert complaint in "; ".join(vendor_rules.pagerduty("/v2/change/enqueue", body, KEY))
+
+
+def test_a_change_event_is_no_alert() -> None:
+    found = vendor_rules.pagerduty("/v2/change/enqueue", orjson.dumps(event()), KEY)
+    assert "'event_action' is no field of a change" in found
+
+
 def test_pagerduty_takes_what_is_right() -> None:
     assert vendor_rules.pagerduty("/v2/enqueue", orjson.dumps(event()), KEY) == []
     bare = {"routing_key": KEY, "event_action": "resolve", "dedup_key": "k"}
