@@ -25,7 +25,6 @@ from service.settings import (
     ReceiverSettings,
     SlackBotReceiver,
     SlackReceiver,
-    WebhookReceiver,
 )
 
 
@@ -57,7 +56,7 @@ def enlist(
             settings.min_severity,
             _receiver(name, settings, client, clock),
             settings.resend_s if isinstance(settings, AlertmanagerReceiver) else None,
-            isinstance(settings, PagerDutyReceiver | WebhookReceiver) and settings.changes,
+            getattr(settings, "changes", False),
         )
         for name, settings in receivers.items()
     }

@@ -30,6 +30,8 @@ class SlackReceiver(Receiver):
     type: Literal["slack"] = "slack"
     webhook_url: SecretStr | None = None
     webhook_url_file: Path | None = None
+    changes: bool = False
+    """Whether it is told, in one line each, of what is changed in the configuration and of announced launches."""
 
 
 class PagerDutyReceiver(Receiver):
@@ -61,6 +63,8 @@ class SlackBotReceiver(Receiver):
     base_url: Annotated[str, Field(pattern=r"^https?://")] = "https://slack.com/api"
     buttons: bool = True
     """False where no `tidegate callbacks` runs: a button that nobody answers is worse than none."""
+    changes: bool = False
+    """Whether it is told, in one line each, of what is changed in the configuration and of announced launches."""
 
 
 Address = Annotated[str, Field(pattern=r"^[^\s@<>,;:\"\x00-\x1f\x7f]{1,64}@[A-Za-z0-9.-]{1,190}$")]

@@ -40,6 +40,8 @@ def render(said: Notification) -> bytes:
 
 def message(said: Notification, last_of_all: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
     """The same before it is JSON. `last_of_all`: blocks that it ends with, and makes room for."""
+    if said.tidings is not None:
+        return _line(said)
     opening = template.opening(said)
     notification = fit(f"{template.title(said)}. {opening}", MAX_NOTIFICATION, escape)
     needed = [_header(said), _section(fit(opening, MAX_SUMMARY, escape))]
@@ -61,6 +63,18 @@ def message(said: Notification, last_of_all: Sequence[Mapping[str, Any]] = ()) -
         if not blocks or units(orjson.dumps(found).decode()) <= MAX_MESSAGE:
             return found
         blocks.pop()
+
+
+def _line(said: Notification) -> dict[str, Any]:
+    """One small line: nobody has to do anything about it."""
+    title, opening = template.title(said), template.opening(said)
+    text = f"*{fit(title, MAX_HEADER, escape)}* {fit(opening, MAX_CONTEXT, escape)}"
+    return {
+        "text": fit(title, MAX_NOTIFICATION, escape),
+        "blocks": [{"type": "context", "elements": [_mrkdwn(text)]}],
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
 
 
 def escape(text: str) -> str:

@@ -17,6 +17,7 @@ from service.demo import vendor_rules
 from service.notify.notification import Change, Notification
 from service.notify.pagerduty import render as pagerduty
 from service.notify.slack import render as slack
+from service.notify.slack_bot import render as slack_bot
 from service.notify.tidings import Tidings
 from service.notify.trail import MAX_KEPT, Trail, sum_up
 from service.notify.webhook import render as webhook
@@ -112,6 +113,13 @@ def test_change_events_of_pagerduty_are_as_agreed(name: str) -> None:
     golden(f"pagerduty-{name}", orjson.loads(request.body))
 
 
+@pytest.mark.parametrize("name", ["change-by-hostile-names", "launch-begins"])
+def test_slack_is_told_of_changes_in_a_line(name: str) -> None:
+    body = slack.render(change(TIDINGS[name]))
+    assert vendor_rules.slack(body, "application/json") == []
+    golden(f"slack-{name}", orjson.loads(body))
+
+
 @pytest.mark.parametrize("name", ["change-of-three-records", "launch-begins", "changes-of-a-night"])
 def test_what_webhooks_are_told_of_changes_is_as_agreed(name: str) -> None:
     golden(f"webhook-{name}", orjson.loads(webhook.body(change(TIDINGS[name]))))
@@ -153,6 +161,7 @@ def test_no_change_breaks_a_rule_of_any_vendor(
         request = pagerduty.render(said, KEY)
         assert vendor_rules.pagerduty(request.path, request.body, KEY) == []
         assert vendor_rules.slack(slack.render(said), "application/json") == []
+        assert b"tidegate_" not in slack_bot.message(said, "C1")  # nothing to press
         assert orjson.loads(webhook.body(said))["occasion"] == "changes"
 
 
@@ -168,6 +177,7 @@ def test_changes_of_nothing_but_long_characters_fit(character: str) -> None:
         request = pagerduty.render(said, KEY)
         assert vendor_rules.pagerduty(request.path, request.body, KEY) == []
         assert len(request.body) <= pagerduty.MAX_BYTES
+        assert vendor_rules.slack(slack.render(said), "application/json") == []
 
 
 def test_a_change_names_nobody_who_wrote_past_the_command() -> None:

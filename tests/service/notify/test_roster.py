@@ -32,6 +32,7 @@ async def test_each_type_is_its_vendor() -> None:
         pager={"type": "pagerduty", "routing_key": "k"},
         hook={"type": "webhook", "url": "https://x.example"},
         curious={"type": "webhook", "url": "https://x.example", "changes": True},
+        team={**BOT, "changes": True},
         quiet={"type": "pagerduty", "routing_key": "k", "changes": False},
     )
     vendors = {name: one.receiver.vendor for name, one in found.items()}
@@ -44,8 +45,9 @@ async def test_each_type_is_its_vendor() -> None:
         "hook": "webhook",
         "curious": "webhook",
         "quiet": "pagerduty",
+        "team": "slack_bot",
     }
-    assert {name for name, one in found.items() if one.changes} == {"pager", "curious"}
+    assert {name for name, one in found.items() if one.changes} == {"pager", "curious", "team"}
     assert {name: one.resend_s for name, one in found.items() if one.resend_s} == {"am": 60.0}
 
 
