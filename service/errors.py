@@ -15,6 +15,7 @@
         RoleDied               8   `tidegate up`: a role was killed; else its own status is passed on
         Fenced                 9   another worker took over a partition; only that lane is dropped
         ConfigChanged         10   the configuration is not the version that was expected; nothing is changed
+        WorkerDied            11   a process that judged part of a history was killed; there is no result
 """
 
 from __future__ import annotations
@@ -108,3 +109,9 @@ class ConfigChanged(TidegateError):
     """Somebody else has changed the configuration since it was looked at."""
 
     exit_code = 10
+
+
+class WorkerDied(TidegateError):
+    """A process that judged a share of a history has ended before its time: what it would have said is missing."""
+
+    exit_code = 11

@@ -29,6 +29,7 @@ from service.commands.lines import UNREADABLE, Source
 from service.detect.desk import Desk
 from service.detect.state import WorkflowState
 from service.errors import InvalidInput
+from service.ingest.delta import Delta
 from service.ingest.fold import Fold
 from service.ingest.price import Pricer
 from service.ingest.record import RawRecord
@@ -136,8 +137,7 @@ class Replay:
                 tally.unpriced[f"{provider}/{model}"] += calls
         effects = Effects()
         for told in batch.in_time():
-            record = told if isinstance(told, Tick) else told.rollup()
-            effects.alerts += self.judge(record)
+            effects.alerts += self.tell(told)
         for alert in effects.alerts:
             self._throttles.take(alert)
         if effects.alerts or self._throttles.due() <= self._drained_at:
@@ -158,6 +158,10 @@ class Replay:
             self._pricer.use(held.prices)
             self._watching.use(held.watches)
             self._throttles.use(held)
+
+    def tell(self, told: Delta | Tick) -> list[Alert]:
+        """What the fold has made of the lines, as the next stage reads it."""
+        return self.judge(told if isinstance(told, Tick) else told.rollup())
 
     def judge(self, record: Rollup | Tick) -> list[Alert]:
         """Apply what ingest has made of the lines: each record once, in order."""

@@ -8,9 +8,9 @@ from typing import Final
 
 from schemas.alerts import Alert
 from schemas.rollups import BUCKET_SECONDS, Rollup, Tick
-from service.backtest.alike import Alike
-from service.backtest.incident import key_of
+from service.backtest.judge import Panel
 from service.backtest.side import Side, Verdict
+from service.ingest.delta import Delta
 from service.replay import Effects, Replay
 from service.rules.config import ConfigBook
 from service.settings import IngestSettings
@@ -49,19 +49,21 @@ class Seen:
     def end(self) -> float | None:
         return max(self.last.values(), default=None)
 
-    def note(self, record: Rollup, *, spend: bool) -> None:
+    def note(self, record: Rollup | Delta, *, spend: bool) -> None:
         """One rollup. Scopes count calls a second time, and are left out of all but their own spend."""
-        start = record.bucket_start.timestamp()
+        if isinstance(record, Delta):
+            key, start = record.workflow, float(record.bucket * BUCKET_SECONDS)
+        else:
+            key, start = record.key, record.bucket_start.timestamp()
         if record.scope is None:
-            name = record.workflow
             self.cost_nanos += record.cost_nanos
-            self.cost_of[name] = self.cost_of.get(name, 0) + record.cost_nanos
-            if start < self.first.get(name, float("inf")):
-                self.first[name] = start
-            if start + BUCKET_SECONDS > self.last.get(name, 0.0):
-                self.last[name] = start + BUCKET_SECONDS
+            self.cost_of[key] = self.cost_of.get(key, 0) + record.cost_nanos
+            if start < self.first.get(key, float("inf")):
+                self.first[key] = start
+            if start + BUCKET_SECONDS > self.last.get(key, 0.0):
+                self.last[key] = start + BUCKET_SECONDS
         if spend:
-            minutes = self.spend.setdefault(record.key, {})
+            minutes = self.spend.setdefault(key, {})
             minute = int(start) // MINUTE_S
             minutes[minute] = minutes.get(minute, 0) + record.cost_nanos - record.charge_nanos
 
@@ -75,33 +77,25 @@ class Judged:
 
 
 class Sides:
-    """Several configurations that are given the same records.
-
-    A workflow that two of them judge alike is judged once, by the first: most candidates are about a few workflows.
-    """
+    """Several configurations that are given the same records, and judge them here."""
 
     def __init__(self, sides: Sequence[Side], *, spend: bool = False) -> None:
         self.sides = sides
         self.seen = Seen()
         self._spend = spend
-        self._judge_alike = [Alike(sides[0].book, side.book) for side in sides[1:]]
+        self._panel = Panel([side.judge for side in sides])
 
-    def take(self, record: Rollup | Tick, offset: int, timestamp: float = 0.0, partition: int = 0) -> None:
-        """One record, in the order of its partition."""
-        key = None
-        if isinstance(record, Rollup):
-            self.seen.note(record, spend=self._spend)
-            key = record.key
-        alerts = self.sides[0].take(record, offset, timestamp, partition)
-        for side, alike in zip(self.sides[1:], self._judge_alike, strict=True):
-            if key is None:
-                # Its own desk knows only workflows that it judges, and wakes no others.
-                side.hear([alert for alert in alerts if alike.judged(key_of(alert))])
-                side.take(record, offset, timestamp, partition)
-            elif alike.judged(key):
+    def take(
+        self, told: Rollup | Delta | Tick, offset: int, timestamp: float = 0.0, partition: int = 0
+    ) -> None:
+        """One record, in the order of its partition: as it was read, or as the fold has it."""
+        if not isinstance(told, Tick):
+            self.seen.note(told, spend=self._spend)
+        record = told.rollup() if isinstance(told, Delta) else told
+        heard = self._panel.take(record, offset, timestamp, partition)
+        for side, alerts in zip(self.sides, heard, strict=True):
+            if alerts:
                 side.hear(alerts)
-            else:
-                side.take(record, offset, timestamp, partition)
 
     def pass_time(self, now: float) -> None:
         """Event time has come this far, epoch seconds."""
@@ -109,11 +103,16 @@ class Sides:
             side.turn(now)
 
     def hold(self, instant: float) -> None:
+        """Go by the records that hold at an instant, epoch seconds."""
         for side in self.sides:
             side.hold(instant)
 
     def judged(self) -> Judged:
+        """What it came to. Raises TidegateError."""
         return Judged(self.seen, [side.verdict() for side in self.sides])
+
+    def close(self) -> None:
+        """Let go of what it holds: it is not asked any more."""
 
 
 class Folded(Replay):
@@ -138,8 +137,8 @@ class Folded(Replay):
         self.sides.pass_time(self._drained_at)
         return effects
 
-    def judge(self, record: Rollup | Tick) -> list[Alert]:
-        self.sides.take(record, self._offset)
+    def tell(self, told: Delta | Tick) -> list[Alert]:
+        self.sides.take(told, self._offset)
         self._offset += 1
         return []
 

@@ -10,27 +10,31 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from schemas.decode import parse_object
 from schemas.reasons import Refused
 from schemas.topics import COST_EVENTS, ROLLUPS
-from service.backtest.course import Folded, Followed, Judged, Sides, same_fold
+from service.backtest.course import Folded, Followed, Judged, same_fold
 from service.backtest.lanes import Lanes
+from service.backtest.seating import Seating
 from service.backtest.side import Side
 from service.commands.lines import UNREADABLE, Source
 from service.errors import InvalidInput
 from service.rules.config import ConfigBook
 from service.settings import IngestSettings, KafkaSettings
 
+if TYPE_CHECKING:
+    from service.kafka.past import Past
+
 _BREATH: Final = 100
 """Records of one partition that are folded before another has its turn: little time, where calls are few."""
 
 
 class History(Protocol):
-    """Something that can be judged again. Must be picklable: it is read by each process on its own."""
+    """Something that can be judged again."""
 
-    def through(self, sides: Sequence[Side], *, spend: bool) -> Judged:
+    def through(self, sides: Sequence[Side], seating: Seating) -> Judged:
         """All of it through these configurations. Raises TidegateError."""
         ...
 
@@ -47,23 +51,32 @@ class Files:
     def describe(self) -> str:
         return ", ".join(self.names)
 
-    def through(self, sides: Sequence[Side], *, spend: bool) -> Judged:
+    def through(self, sides: Sequence[Side], seating: Seating) -> Judged:
         """Raises InvalidInput: a file is missing, cut off or damaged."""
-        courses = _courses(sides, self.ingest, spend=spend)
-        for name in self.names:
-            source = Source(name)
-            try:
-                for block in source.blocks():
-                    lines = [line.rstrip(b"\r") for line in block]
-                    for course in courses:
-                        for line in lines:
-                            course.feed(line)
-            except UNREADABLE as error:
-                after = courses[0].tally.lines
-                raise InvalidInput(f"{source.name}: after line {after}: {error}") from None
-            finally:
-                source.close()
-        return _ended(courses, sides)
+        groups = _alike(sides)
+        with seating.seat([members for _, members in groups]) as seated:
+            courses = [
+                Folded(book, members, self.ingest) for (book, _), members in zip(groups, seated, strict=True)
+            ]
+            for name in self.names:
+                self._read(name, courses)
+            for course in courses:
+                course.drain()
+            return _judged([course.judged() for course in courses], sides)
+
+    def _read(self, name: str, courses: Sequence[Folded]) -> None:
+        source = Source(name)
+        try:
+            for block in source.blocks():
+                lines = [line.rstrip(b"\r") for line in block]
+                for course in courses:
+                    for line in lines:
+                        course.feed(line)
+        except UNREADABLE as error:
+            after = courses[0].tally.lines
+            raise InvalidInput(f"{source.name}: after line {after}: {error}") from None
+        finally:
+            source.close()
 
 
 @dataclass(frozen=True)
@@ -77,35 +90,40 @@ class Events:
     def describe(self) -> str:
         return self.kafka.topic(COST_EVENTS)
 
-    def through(self, sides: Sequence[Side], *, spend: bool) -> Judged:
+    def through(self, sides: Sequence[Side], seating: Seating) -> Judged:
         """Raises BrokerUnavailable."""
-        return asyncio.run(self._through(sides, spend=spend))
+        return asyncio.run(self._through(sides, seating))
 
-    async def _through(self, sides: Sequence[Side], *, spend: bool) -> Judged:
+    async def _through(self, sides: Sequence[Side], seating: Seating) -> Judged:
         from service.kafka.past import Past
 
+        groups = _alike(sides)
         async with Past.of(self.kafka, self.kafka.topic(COST_EVENTS), self.since) as past:
-            groups = _alike(sides)
-            lanes = [
-                Lanes(book, Sides(members, spend=spend), self.ingest, past.partitions)
-                for book, members in groups
-            ]
-            ended: set[int] = set()
-            while past.partitions:
-                more = await past.fill()
-                for partition in past.partitions:
-                    if partition not in past.unread and partition not in ended and not past.held[partition]:
-                        ended.add(partition)
-                        for lane in lanes:
-                            lane.end(partition)
-                if not more:
-                    break
-                partition = lanes[0].behind([p for p, records in past.held.items() if records])
-                waiting = past.held[partition]
-                records = [waiting.popleft() for _ in range(min(_BREATH, len(waiting)))]
+            with seating.seat([members for _, members in groups]) as seated:
+                lanes = [
+                    Lanes(book, members, self.ingest, past.partitions)
+                    for (book, _), members in zip(groups, seated, strict=True)
+                ]
+                await _through_lanes(past, lanes)
+                return _judged([lane.judged() for lane in lanes], sides)
+
+
+async def _through_lanes(past: Past, lanes: Sequence[Lanes]) -> None:
+    ended: set[int] = set()
+    while past.partitions:
+        more = await past.fill()
+        for partition in past.partitions:
+            if partition not in past.unread and partition not in ended and not past.held[partition]:
+                ended.add(partition)
                 for lane in lanes:
-                    lane.take(partition, records)
-        return Judged(lanes[0].judged().seen, [side.verdict() for side in sides])
+                    lane.end(partition)
+        if not more:
+            break
+        partition = lanes[0].behind([p for p, records in past.held.items() if records])
+        waiting = past.held[partition]
+        records = [waiting.popleft() for _ in range(min(_BREATH, len(waiting)))]
+        for lane in lanes:
+            lane.take(partition, records)
 
 
 @dataclass(frozen=True)
@@ -121,25 +139,27 @@ class Rollups:
     def describe(self) -> str:
         return self.kafka.topic(ROLLUPS)
 
-    def through(self, sides: Sequence[Side], *, spend: bool) -> Judged:
+    def through(self, sides: Sequence[Side], seating: Seating) -> Judged:
         """Raises BrokerUnavailable."""
-        return asyncio.run(self._through(sides, spend=spend))
+        return asyncio.run(self._through(sides, seating))
 
-    async def _through(self, sides: Sequence[Side], *, spend: bool) -> Judged:
+    async def _through(self, sides: Sequence[Side], seating: Seating) -> Judged:
         from service.detect.clerk import read_rollup
         from service.kafka import past
 
-        course, refused = Followed(Sides(sides, spend=spend)), 0
-        async with aclosing(past.in_time(self.kafka, self.kafka.topic(ROLLUPS), self.since)) as batches:
-            async for batch in batches:
-                for record in batch:
-                    try:
-                        told = read_rollup(record.value)
-                    except Refused:
-                        refused += not _is_outcome(record.value)
-                        continue
-                    course.take(told, record.partition, record.offset, record.timestamp / 1_000)
-        judged = course.judged()
+        refused = 0
+        with seating.seat([sides]) as (seated,):
+            course = Followed(seated)
+            async with aclosing(past.in_time(self.kafka, self.kafka.topic(ROLLUPS), self.since)) as batches:
+                async for batch in batches:
+                    for record in batch:
+                        try:
+                            told = read_rollup(record.value)
+                        except Refused:
+                            refused += not _is_outcome(record.value)
+                            continue
+                        course.take(told, record.partition, record.offset, record.timestamp / 1_000)
+            judged = course.judged()
         judged.seen.refused = refused
         return judged
 
@@ -149,10 +169,6 @@ def _is_outcome(value: bytes | None) -> bool:
         return parse_object(value).get("type") == "outcome"
     except Refused:
         return False
-
-
-def _courses(sides: Sequence[Side], ingest: IngestSettings, *, spend: bool) -> list[Folded]:
-    return [Folded(book, Sides(members, spend=spend), ingest) for book, members in _alike(sides)]
 
 
 def _alike(sides: Sequence[Side]) -> list[tuple[ConfigBook, list[Side]]]:
@@ -168,8 +184,6 @@ def _alike(sides: Sequence[Side]) -> list[tuple[ConfigBook, list[Side]]]:
     return groups
 
 
-def _ended(courses: Sequence[Folded], sides: Sequence[Side]) -> Judged:
-    for course in courses:
-        course.drain()
-    seen = courses[0].judged().seen
-    return Judged(seen, [side.verdict() for side in sides])
+def _judged(found: Sequence[Judged], sides: Sequence[Side]) -> Judged:
+    """In the order in which the sides were given. Each has seen all of the history."""
+    return Judged(found[0].seen, [side.verdict() for side in sides])

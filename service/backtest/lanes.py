@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from schemas.rollups import BUCKET_SECONDS, Tick
+from schemas.rollups import BUCKET_SECONDS
 from service.backtest.course import Judged, Sides
 from service.ingest.fold import Fold
 from service.ingest.price import Pricer
@@ -70,8 +70,7 @@ class Lanes:
         seen.events += batch.events
         seen.refused += len(batch.dead_letters)
         for told in batch.in_time():
-            record = told if isinstance(told, Tick) else told.rollup()
-            self.sides.take(record, self._offset, self._now)
+            self.sides.take(told, self._offset, self._now)
             self._offset += 1
         self.sides.pass_time(self._now)
 

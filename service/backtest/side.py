@@ -1,23 +1,19 @@
-"""One configuration and what it makes of the records: the same desk as detect's and throttles', nobody to act."""
+"""One configuration and what it makes of the records: its judge, and throttles' desk, with nobody to act."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from schemas.alerts import Alert
 from schemas.rollups import Rollup, Tick
 from schemas.throttles import ThrottleEvent
 from service.backtest.incident import Incident, Incidents
-from service.detect.desk import Desk
+from service.backtest.judge import Judge
 from service.detect.state import WorkflowState
 from service.rules.config import ConfigBook
 from service.throttles import desk as throttles_desk
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -50,7 +46,7 @@ class Verdict:
 
 
 class Side:
-    """Desks of all partitions over states of their own.
+    """A judge, and what comes of its alerts.
 
     Parameters
     ----------
@@ -69,58 +65,44 @@ class Side:
         only: str | None = None,
     ) -> None:
         self.name = name
-        self.book = book
+        self.only = only
+        self.judge = Judge(book, states=states, only=only)
         self.incidents = Incidents()
         self.throttled = Throttled()
-        self.held = book.at(_EPOCH)
-        self.states: dict[str, WorkflowState] = dict(states or {})
-        self._only = only
-        self._desks: dict[int, Desk] = {}
-        self._now = 0.0
         # Nobody answers its commands, and nobody is asked to.
         self._throttles = throttles_desk.Desk(ack_wait_s=float("inf"))
-        self._throttles.use(self.held)
+        self._throttles.use(self.judge.held)
         self._throttles_due = 0.0
         self._spared: dict[str, int] = {}
 
-    def hold(self, instant: float) -> None:
-        """Go by the records that hold at an instant, epoch seconds."""
-        held = self.book.at(_EPOCH + timedelta(seconds=max(instant, 0.0)))
-        if held is not self.held:
-            self._go_by(held)
+    @property
+    def book(self) -> ConfigBook:
+        return self.judge.book
+
+    def hold(self, instant: float) -> bool:
+        """Go by the records that hold at an instant, epoch seconds. Returns whether these are others."""
+        others = self.judge.hold(instant)
+        if others:
+            self._throttles.use(self.judge.held)
+            self._throttles_due = 0.0
+        return others
 
     def use(self, book: ConfigBook, instant: float) -> None:
         """Go by another configuration from now on."""
-        self.book = book
-        self._go_by(book.at(_EPOCH + timedelta(seconds=max(instant, 0.0))))
-
-    def _go_by(self, held: ConfigBook) -> None:
-        self.held = held
-        self._throttles.use(held)
-        self._throttles_due = 0.0
+        self.judge.book = book
+        self.hold(instant)
 
     def adopt(self, partitions: Iterable[int]) -> None:
         """Set the alarms of states that were given: what waits for time to pass must ring."""
-        for partition in partitions:
-            desk = self._desks[partition] = Desk(partition, self.states.get)
-            desk.adopt(self.states.values(), self.held)
+        self.judge.adopt(partitions)
 
     def take(
         self, record: Rollup | Tick, offset: int, timestamp: float = 0.0, partition: int = 0
     ) -> list[Alert]:
-        """Judge one record, in the order of its partition. Returns what is told.
-
-        `timestamp` is the broker's, epoch seconds.
-        """
-        if self._only is not None and isinstance(record, Rollup) and record.key != self._only:
-            return []
-        desk = self._desks.get(partition)
-        if desk is None:
-            desk = self._desks[partition] = Desk(partition, self.states.get)
-        applied = desk.apply(record, offset, timestamp, self.held)
-        self.states.update(applied.changed)
-        self.hear(applied.effects.alerts)
-        return applied.effects.alerts
+        """Judge one record, in the order of its partition, and take its alerts. Returns them."""
+        alerts = self.judge.take(record, offset, timestamp, partition)
+        self.hear(alerts)
+        return alerts
 
     def hear(self, alerts: Sequence[Alert]) -> None:
         """Take alerts for its own."""
@@ -151,4 +133,4 @@ class Side:
 
     def verdict(self) -> Verdict:
         """What it has come to so far."""
-        return Verdict(self.name, self.held.version, self.incidents.listed(), self.throttled)
+        return Verdict(self.name, self.judge.held.version, self.incidents.listed(), self.throttled)

@@ -69,7 +69,10 @@ WarmUp = Annotated[
 ]
 FromTopic = Annotated[Topic, typer.Option("--from", help="Without --events: which topic is read.")]
 Processes = Annotated[
-    int | None, typer.Option(min=1, help="Default: one for each core, and no more than configurations.")
+    int | None,
+    typer.Option(
+        min=1, help="That judge, besides the one that reads; 1: all in one. Default: one for each core."
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object; money in nano-dollars.")]
 
@@ -91,7 +94,8 @@ def backtest(
     as_json: AsJson = False,
 ) -> None:
     """Judge history by a candidate configuration beside the live one: see docs/tuning.md."""
-    from service.backtest.spread import Candidate, judged
+    from service.backtest.candidate import Candidate
+    from service.backtest.spread import judged
 
     now = invocation(context)
     present = live_book(now, live, needs_topic=events is None)

@@ -97,9 +97,10 @@ def tune(
 ) -> None:
     """Try settings on a workflow's own past, and propose one: see docs/tuning.md."""
     from service.backtest import tuning
+    from service.backtest.candidate import Candidate
     from service.backtest.compare import MONTH_S
     from service.backtest.curve import curve
-    from service.backtest.spread import Candidate, judged
+    from service.backtest.spread import judged
 
     now = invocation(context)
     present = live_book(now, live, needs_topic=not events)

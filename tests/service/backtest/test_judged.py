@@ -10,10 +10,11 @@ from schemas.alerts import Alert
 from schemas.control import Tuning, TuningScope, TuningSettings, Watch
 from service.backtest.account import Account
 from service.backtest.alike import Alike
+from service.backtest.candidate import Candidate
 from service.backtest.course import Judged
 from service.backtest.history import Files
 from service.backtest.incident import Incidents
-from service.backtest.spread import Candidate, judged
+from service.backtest.spread import judged
 from service.replay import Replay
 from service.rules.config import ConfigBook, control_key
 from tests.service.backtest.traffic import LOOP_AT, lines, written
