@@ -36,6 +36,8 @@ def feedback(
     if (said is None) != withdraw or (worth is not None and said is None):
         raise InvalidInput(f"--is: expected one of {', '.join(WORTH)}, or --withdraw")
     alert = now.run(_alert(now.settings.kafka, fingerprint))
+    if alert.scope is not None:
+        raise InvalidInput(f"{alert.workflow} is no workflow: nothing would follow of what is said of it")
     try:
         record = Feedback(
             fingerprint=alert.fingerprint,

@@ -80,6 +80,8 @@ def _elements(said: Notification) -> list[dict[str, Any]]:
         return []
     subject = Subject.of(alert, said.incident)
     if said.over:
+        if alert.scope is not None:
+            return []  # what is said of alerts is about workflows
         return [_button(worth, _WORTH[worth], subject) for worth in WORTH]
     return _acts(said, alert, subject)
 

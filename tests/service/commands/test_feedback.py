@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -28,14 +29,19 @@ def test_feedback_makes_a_workflow_quieter_until_it_is_taken_back(
 
     asyncio.run(publish())
     by = ["--author", "ada"]
+    before = cluster("config", "explain", "support-agent").output
     said = cluster("feedback", told.fingerprint, "--is", "not_worth_it", *by)
     assert said.exit_code == 0, said.output
-    assert 'support-agent is quieter since ada said "not worth it" on ' in said.output
+    assert 'support-agent is quieter about retry loop since ada said "not worth it" on ' in said.output
     explained = cluster("config", "explain", "support-agent").output
-    assert "~feedback-" in explained
-    assert "0.125" in explained
-    taken_back = cluster("feedback", told.fingerprint, "--is", "real", *by)
-    assert "no threshold of support-agent is changed" in taken_back.output
-    assert "~feedback-" not in cluster("config", "explain", "support-agent").output
+    assert re.search(r"^  answers +1 +workflow: tuning/~feedback-", explained, re.M)
+    assert f"(of {told.fingerprint})" in explained
+    assert '"worth": "not_worth_it"' in cluster("config", "explain", "support-agent", "--json").output
+    changed = cluster("feedback", told.fingerprint, "--is", "planned", *by)
+    assert "support-agent is not learning from retry loop nor paging for it since ada" in changed.output
+    taken_back = cluster("feedback", told.fingerprint, "--withdraw", *by)
+    assert "nothing of support-agent is changed" in taken_back.output
+    assert cluster("config", "explain", "support-agent").output == before
     assert cluster("feedback", "nobody-s", "--is", "real", *by).exit_code == 1
-    assert "expected one of" in cluster("feedback", told.fingerprint, "--is", "great", *by).output
+    for wrong in (["--is", "great"], ["--is", "real", "--withdraw"], []):
+        assert "expected one of" in cluster("feedback", told.fingerprint, *wrong, *by).output
