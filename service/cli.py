@@ -1,40 +1,53 @@
-"""The command line `tidegate`. Only puts the commands together; each group has its file in `service.commands`."""
+"""The command line `tidegate`. Only puts the commands together; each has its file in `service.commands`."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
-from service.commands import (
-    alerts,
-    approve,
-    backtest,
-    config,
-    contract,
-    dead_letters,
-    feedback,
-    offline,
-    publish,
-    roles,
-    shadow,
-    tail,
-    topics,
-    tune,
-    unit_costs,
-)
 from service.commands.invocation import Commands, Invocation
+from service.commands.late import LateCommands, Place
+from service.settings import ROLES
 
 _HELP = """Streaming anomaly detection for AI API spend.
 
 Exit status: 0 done, 1 bad input, 2 bad settings or usage, 3 no broker or topic, 4 too many dead letters,
 5 state too large, 6 stalled, 7 topics or files differ, 8 a role died, 9 fenced, 10 config changed, 70 a bug."""
 
+_PLACES: Final[dict[str, Place]] = {
+    "up": Place("roles", "up", "Run"),
+    **{role: Place("roles", role, "Run") for role in (*ROLES, "door", "decisions", "callbacks")},
+    "demo": Place("offline", "demo", "Try"),
+    "replay": Place("offline", "replay", "Try"),
+    "backtest": Place("backtest", "backtest", "Try"),
+    "shadow": Place("shadow", "shadow", "Try"),
+    "tune": Place("tune", "tune", "Try"),
+    "topics": Place("topics", "app", "Operate"),
+    "config": Place("config", "app", "Operate"),
+    "alerts": Place("alerts", "app", "Operate"),
+    "dead-letters": Place("dead_letters", "app", "Operate"),
+    "approve": Place("approve", "approve", "Operate"),
+    "feedback": Place("feedback", "feedback", "Operate"),
+    "publish": Place("publish", "publish", "Operate"),
+    "tail": Place("tail", "tail", "Operate"),
+    "unit-costs": Place("unit_costs", "unit_costs", "Operate"),
+    "schema": Place("contract", "schema", "Look up"),
+    "settings": Place("contract", "settings", "Look up"),
+}
+
+
+class _Root(Commands):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = LateCommands(_PLACES)
+
+
 app = typer.Typer(
     name="tidegate",
-    cls=Commands,
+    cls=_Root,
     help=_HELP,
     no_args_is_help=True,
     add_completion=False,
@@ -64,34 +77,6 @@ def root(
     ] = False,
 ) -> None:
     context.obj = Invocation(settings)
-
-
-app.command(rich_help_panel="Run")(roles.up)
-app.command(rich_help_panel="Run")(roles.ingest)
-app.command(rich_help_panel="Run")(roles.detect)
-app.command(rich_help_panel="Run")(roles.notify)
-app.command(rich_help_panel="Run")(roles.budgets)
-app.command(rich_help_panel="Run")(roles.throttles)
-app.command(rich_help_panel="Run")(roles.outcomes)
-app.command(rich_help_panel="Run")(roles.door)
-app.command(rich_help_panel="Run")(roles.decisions)
-app.command(rich_help_panel="Run")(roles.callbacks)
-app.command(rich_help_panel="Try")(offline.demo)
-app.command(rich_help_panel="Try")(offline.replay)
-app.command(rich_help_panel="Try")(backtest.backtest)
-app.command(rich_help_panel="Try")(shadow.shadow)
-app.command(rich_help_panel="Try")(tune.tune)
-app.add_typer(topics.app, name="topics", rich_help_panel="Operate")
-app.add_typer(config.app, name="config", rich_help_panel="Operate")
-app.add_typer(alerts.app, name="alerts", rich_help_panel="Operate")
-app.add_typer(dead_letters.app, name="dead-letters", rich_help_panel="Operate")
-app.command(rich_help_panel="Operate")(approve.approve)
-app.command(rich_help_panel="Operate")(feedback.feedback)
-app.command(rich_help_panel="Operate")(publish.publish)
-app.command(rich_help_panel="Operate")(tail.tail)
-app.command(rich_help_panel="Operate")(unit_costs.unit_costs)
-app.command(rich_help_panel="Look up")(contract.schema)
-app.command(rich_help_panel="Look up")(contract.settings)
 
 
 def main() -> None:
