@@ -56,11 +56,18 @@ def accept(state: WorkflowState) -> None:
     cast(ExpectedSpend, state.detectors[ExpectedSpend.name]).rescale(math.exp(risen))
 
 
-def hushed(signal: Signal, config: WorkflowConfig, now: float) -> Signal:
-    """The signal; a ticket where it would be a page and is no more than what was said of its kind."""
+def hushed(signal: Signal, before: Incident | None, config: WorkflowConfig, now: float) -> Signal:
+    """The signal; a ticket where it would be a page and is no more than what was said of its kind.
+
+    Parameters
+    ----------
+    before : Incident or None
+        The one of its family that goes on: what is of it began with it.
+    """
     if signal.severity != "critical" or not config.answers:
         return signal
-    answer = meaning(config.answers, signal.kind, now)
+    of_it = before is not None and before.status == "firing" and before.kind == signal.kind
+    answer = meaning(config.answers, before if before is not None and of_it else signal, now)
     return replace(signal, severity="warning") if answer is not None and is_meant(answer, signal) else signal
 
 
@@ -71,7 +78,7 @@ def ends_as_meant(incident: Incident, signal: Signal, config: WorkflowConfig, no
     """
     if signal.severity != "warning" or incident.severity != "critical" or incident.kind != signal.kind:
         return False
-    answer = meaning(config.answers, signal.kind, now) if config.answers else None
+    answer = meaning(config.answers, incident, now) if config.answers else None
     return (
         answer is not None
         and answer.worth == "planned"
@@ -87,7 +94,7 @@ def is_of(incident: Incident, signal: Signal, config: WorkflowConfig, now: float
     Nothing is learnt while one goes on that was `real` or `planned`, not how far ratios stray either: when it ends,
     the scale of hours of a ratio that it dragged along is the last to see that.
     """
-    answer = meaning(config.answers, incident.kind, now) if config.answers else None
+    answer = meaning(config.answers, incident, now) if config.answers else None
     return (
         answer is not None
         and answer.worth in ("real", "planned")
@@ -99,5 +106,5 @@ def goes_beyond(incident: Incident, signal: Signal, config: WorkflowConfig, now:
     """Whether a ticket has just become more than what was said of its kind: then it pages after all."""
     if incident.severity != "warning" or signal.severity != "critical" or incident.status != "firing":
         return False
-    answer = meaning(config.answers, signal.kind, now) if config.answers else None
+    answer = meaning(config.answers, incident, now) if config.answers else None
     return answer is not None and is_meant(answer, incident) and not is_meant(answer, signal)

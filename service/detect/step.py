@@ -173,7 +173,7 @@ def _move(
         now = state.now
         if signal is not None:
             heard = state.heard
-            signal = hushed(signal, config, now)
+            signal = hushed(signal, before, config, now)
             beyond = before is not None and goes_beyond(before, signal, config, now)
             if before is not None and (
                 beyond

@@ -47,15 +47,21 @@ def test_each_not_worth_it_doubles_the_dollars_three_times_at_most() -> None:
 
 def test_an_answer_holds_from_its_own_time_to_its_end() -> None:
     said = [answer("expected", 10.0, days=1)]
-    assert meaning(said, "retry_loop", T0 + 9.9) is None
-    assert meaning(said, "retry_loop", T0 + 10.0) == said[0]
-    assert meaning(said, "retry_loop", T0 + 10.0 + DAY) is None
+    assert meaning(said, LOOP, T0 + 9.9) is None
+    assert meaning(said, LOOP, T0 + 10.0) == said[0]
+    assert meaning(said, LOOP, T0 + 10.0 + DAY) is None
 
 
 def test_the_last_word_that_holds_is_what_it_means() -> None:
     said = [answer("expected"), answer("planned", 5.0, days=1), answer("not_worth_it", 6.0)]
-    assert meaning(said, "retry_loop", T0 + 10.0) == said[1]
-    assert meaning(said, "retry_loop", T0 + 2 * DAY) == said[0]
+    assert meaning(said, LOOP, T0 + 10.0) == said[1]
+    assert meaning(said, LOOP, T0 + 2 * DAY) == said[0]
+
+
+def test_planned_is_what_begins_within_a_day_of_the_word_and_expected_before_it_holds_again() -> None:
+    said = [answer("expected"), answer("planned")]
+    assert meaning(said, replace(LOOP, started=T0 + DAY - 1), T0 + 2 * DAY) == said[1]
+    assert meaning(said, replace(LOOP, started=T0 + DAY), T0 + 2 * DAY) == said[0]
 
 
 def test_expected_is_what_is_hardly_louder_and_planned_what_is_within_its_dollars() -> None:
