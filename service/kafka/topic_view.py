@@ -120,10 +120,12 @@ class TopicView(Generic[R]):
                 await seek_to_time(reader, ends, self._since)
             while True:
                 poll_ms = _POLL_MS if self._caught_up.is_set() else 50
-                for partition, records in (await reader.getmany(timeout_ms=poll_ms)).items():
+                for records in (await reader.getmany(timeout_ms=poll_ms)).values():
                     for record in records:
                         self._one(record)
-                    VIEW_POSITION.labels(self._topic, partition.partition).set(records[-1].offset + 1)
+                for partition in partitions:
+                    place = await reader.position(partition)
+                    VIEW_POSITION.labels(self._topic, partition.partition).set(place)
                 if not self._caught_up.is_set() and all(
                     # Positions and not records tell the end: the last offsets may be transaction markers.
                     [await reader.position(tp) >= end for tp, end in ends.items()]

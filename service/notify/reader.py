@@ -224,6 +224,9 @@ class AlertReader(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka 
             self._caught_up = False
             self._desk.forget()
             self._committed.clear()
+            # Where others are now is theirs to say.
+            NOTIFY_POSITION.clear()
+            NOTIFY_LAG.clear()
         except Exception as error:  # noqa: BLE001 - aiokafka would log it and go on: the loop raises it
             self._failure = error
 
