@@ -146,6 +146,21 @@ class UnitCost:
         if not frozen and self._usual is not None and window.finished:
             self._learn_traces(window, self._usual)
 
+    @property
+    def ready(self) -> bool:
+        """Enough was learnt to judge: what `score` says of it."""
+        return self._warm()
+
+    def may_speak(self, window: Window) -> bool:
+        """Whether there is an excess for `score` to speak of: a quarter of its cost, and mostly there is none."""
+        usual = self._usual
+        if window.calls <= 0 or usual is None or not self._warm():
+            return False
+        values = self._values(window)
+        over = self._excess_of(values, self._peek(_EXCESS_AT, window.end, values))
+        excess, _ = self._excess.peek(window.end, over, 0.0)
+        return max(excess) >= self._gate() - 0.5
+
     def score(self, window: Window) -> Score:
         """The ratio that is furthest over its threshold, in multiples of that threshold."""
         gate = self._gate()

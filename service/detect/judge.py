@@ -42,6 +42,7 @@ WAKE_S: Final = 2_400.0
 """How long what was kept up of late still holds the volume of an announced launch that has ended."""
 _OVER: Final = 0.5
 """A change of unit cost is over when it is below this share of its threshold."""
+_NOT_ASKED: Final = Score(0.0, 1.0, ready=False)
 
 
 def tune(state: WorkflowState, config: WorkflowConfig) -> None:
@@ -123,8 +124,15 @@ def signals(state: WorkflowState, window: Window, config: WorkflowConfig) -> tup
     """
     if not config.enabled:
         return [], True, True
-    live, unit = _live(state).score(window), _unit(state).score(window)
-    newcomer = _newcomers(state).score(window)
+    live, newcomer, volume = (
+        _live(state).score(window),
+        _newcomers(state).score(window),
+        _expected(state).score(window),
+    )
+    # The dearest to ask is asked where its answer can matter, which is seldom.
+    ratios = _unit(state)
+    asked = "cost" in state.incidents or state.launch is not None or volume.speaks or ratios.may_speak(window)
+    unit = ratios.score(window) if asked else _NOT_ASKED
     found: list[Signal] = []
     if live.speaks:
         found += worth_it(_live_signal(state, window, live), live, config, state.now)
@@ -132,12 +140,11 @@ def signals(state: WorkflowState, window: Window, config: WorkflowConfig) -> tup
         found += worth_it(_newcomer_signal(window, newcomer), newcomer, config, state.now)
     if not found and unit.speaks:
         found += worth_it(_unit_signal(state, window, unit), unit, config, state.now)
-    volume = _expected(state).score(window)
     calm = unit.value < _CALM * unit.threshold and "cost" not in state.incidents
     if volume.speaks and calm and not found and not _was_announced(state, window):
         found += worth_it(_volume_signal(window, volume), volume, config, state.now)
     as_usual = not found and window.calls > 0 and unit.ready and unit.value < _OVER * unit.threshold
-    return found, as_usual, unit.ready
+    return found, as_usual, ratios.ready
 
 
 def customers_of(state: WorkflowState, since: float) -> tuple[float, float]:
