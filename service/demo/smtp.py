@@ -13,7 +13,7 @@ import socketserver
 import ssl
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -56,6 +56,8 @@ class LocalSmtp:
         Every message that was taken, in order.
     violations : list of str
         Every breach of the protocol. Must be empty in the end.
+    refused : int
+        Replies that were given as scripted.
     """
 
     def __init__(
@@ -71,7 +73,9 @@ class LocalSmtp:
         self.tls = tls
         self.from_the_start = from_the_start
         self.user = user
+        self.refused = 0
         self._script: deque[tuple[Stage, str]] = deque()
+        self._always: tuple[Stage, str, Callable[[], bool]] | None = None
         self._lock = threading.Lock()
         self._server = _Server(self)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -85,11 +89,20 @@ class LocalSmtp:
         with self._lock:
             self._script.extend(replies)
 
+    def fail_while(self, stage: Stage, reply: str, holds: Callable[[], bool]) -> None:
+        """Answer so whenever its stage is reached, as long as `holds()`."""
+        with self._lock:
+            self._always = stage, reply, holds
+
     def scripted(self, stage: Stage) -> str | None:
         with self._lock:
+            reply = None
             if self._script and self._script[0][0] == stage:
-                return self._script.popleft()[1]
-        return None
+                reply = self._script.popleft()[1]
+            elif self._always is not None and self._always[0] == stage and self._always[2]():
+                reply = self._always[1]
+            self.refused += reply is not None
+        return reply
 
     def complain(self, what: str) -> None:
         with self._lock:
