@@ -223,7 +223,7 @@ def test_notices_of_nobody_s_incident_never_close_one() -> None:
 
 _step = st.tuples(
     st.integers(0, 40),
-    st.sampled_from(["a", "b", "launch", "stop", "delete", "nothing", "restart"]),
+    st.sampled_from(["a", "b", "late", "launch", "stop", "delete", "nothing", "restart"]),
     st.sampled_from(["ada", "grace"]),
 )
 
@@ -240,13 +240,17 @@ def test_each_change_and_each_launch_is_told_once_whoever_is_restarted(
         now = world.now
         several: dict[str, list[Control | str]] = {
             "a": [tuning("a", chance.uniform(1, 100))],
+            "late": [tuning("a", chance.uniform(1, 100))],
             "b": [tuning("b", chance.uniform(1, 100)), tuning("c")],
             "launch": [launch(starts_at=now + wait_s * SECOND, ends_at=now + (wait_s + 30) * SECOND)],
             "stop": ["launch/spring"],
             "delete": ["tuning/a"],
         }
         if records := several.get(what):
-            world.write(*writer.write(now, *records, author=author))
+            # What others write is on the trail when a worker has seen it, maybe behind what came after it.
+            at = now - chance.uniform(0, 6) * SECOND if what == "late" else now
+            command = "seen" if what == "late" else "apply"
+            world.write(*writer.write(at, *records, author=author, command=command))
         if what == "restart":
             world.restart()
     world.wait(600)
