@@ -165,6 +165,8 @@ def _move(
     effects: Effects,
     refuted: Collection[Family] = (),
 ) -> None:
+    if not found and not state.incidents:
+        return  # so it is nearly always
     for family in _FAMILIES:
         signal = next((s for s in found if s.family == family), None)
         before = state.incidents.get(family)
