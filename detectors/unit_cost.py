@@ -34,7 +34,7 @@ SCALES: Final[tuple[float, ...]] = (45.0, 180.0, 720.0, 2_700.0, 14_400.0, 43_20
 _LEARNT_AT: Final = 2
 """The scale by which the usual moves."""
 _ACCEPTED_AT: Final[tuple[tuple[int, float], ...]] = ((1, 25.0), (2, 0.0), (3, 0.0))
-"""The scales by which what is said to be the usual is taken for it, with the traces that each must hold for that."""
+"""The scales by which what is said to be the usual is taken for it, and the traces that each must hold for that."""
 _EXCESS_AT: Final = 1
 _RATE_AT: Final = 2
 _GRANTED: Final = 0.5
