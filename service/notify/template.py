@@ -5,6 +5,7 @@ Texts come from outside (workflow names, trace ids): all of them are cleaned her
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -13,11 +14,24 @@ from urllib.parse import quote
 from schemas.alerts import Alert, DimensionEvidence, Driver, Severity, TraceEvidence
 from schemas.base import format_timestamp
 from schemas.money import format_usd
+from schemas.throttles import Scope, ThrottleEvent
 from service.notify import change_text
 from service.notify.notification import Change, Line, Notification
 from service.notify.text import clean
 
 SEVERITY_WORD: Final[dict[Severity, str]] = {"critical": "CRITICAL", "warning": "WARNING", "info": "NOTICE"}
+_ACTION: Final = {
+    "slow": "slowed down",
+    "downgrade": "moved to another model",
+    "cap": "capped",
+    "block": "blocked",
+}
+_BARRED: Final = {
+    "protected": "not throttled, it is protected",
+    "limit": "not throttled, too many are at once",
+    "refused": "not throttled, somebody said no",
+    "lapsed": "not throttled, nobody said yes in time",
+}
 
 
 def headline(alert: Alert) -> str:
@@ -71,6 +85,9 @@ def _opening(said: Notification) -> str:
     taken = said.acknowledgement
     if said.why is Change.ACKNOWLEDGED and taken is not None:
         return f"{clean(taken.author)} took it. {sentence(said.lead)}"
+    if said.why is Change.THROTTLED:
+        newest = next(iter(done(said.measures)), "Something was done about it")
+        return f"{newest}. {sentence(said.lead)}"
     if Change.ESCALATED in said.changes:
         return f"Not acknowledged at {clean(', '.join(said.escalated_from))}. {sentence(said.lead)}"
     return sentence(said.lead)
@@ -89,6 +106,47 @@ def others(said: Notification) -> list[str]:
     ordered = sorted(lines, key=lambda line: line.change is None)
     texts = [_other(line) for line in ordered]
     return [*texts, f"and {said.omitted} more"] if said.omitted else texts
+
+
+def done(measures: Sequence[ThrottleEvent]) -> list[str]:
+    """What was done about an alert, what would have been in a dry run, and what was not.
+
+    `trace run-4711: blocked since 14:08:05 UTC (rule stop-loops)`, the newest first.
+    """
+    return [_measure(event) for event in sorted(measures, key=lambda event: event.at, reverse=True)]
+
+
+def _measure(event: ThrottleEvent) -> str:
+    dry = event.mode == "dry_run"
+    saved = f", which would have saved {format_usd(event.spared_nanos)}" if dry and event.spared_nanos else ""
+    return f"{_scope(event.scope)}: {_became(event, dry)}{saved} (rule {clean(event.rule)})"
+
+
+def _scope(scope: Scope) -> str:
+    if scope.kind == "organisation":
+        return "everything"
+    return f"{scope.kind.replace('_', ' ')} {clean(scope.value)}"
+
+
+def _became(event: ThrottleEvent, dry: bool) -> str:
+    at, would = f"{event.at:%H:%M:%S} UTC", "would have been " if dry else ""
+    match event.change:
+        case "proposed":
+            return f"waits for a yes, tidegate approve {clean(event.proposal)}"
+        case "withdrawn":
+            return f"over at {at}, before anybody answered"
+        case "barred":
+            return _BARRED.get(event.why or "", "not throttled")
+        case "releasing" | "faster":
+            return f"{would}let go step by step, last at {at}"
+        case "released":
+            return f"{would}let go at {at}"
+        case "rested":
+            return f"{would}let go at {at}, as long as a throttle may last, though the incident goes on"
+        case "ended":
+            return f"{would}let go at {at}: {clean(event.why or 'ended from outside')}"
+        case _:
+            return f"{would}{_ACTION.get(event.action, event.action)} since {event.since:%H:%M:%S} UTC"
 
 
 def _other(line: Line) -> str:

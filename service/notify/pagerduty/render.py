@@ -22,6 +22,7 @@ from service.notify.tidings import Tidings
 
 MAX_SUMMARY: Final = 1_024
 MAX_OTHERS: Final = 100
+MAX_DONE: Final = 20
 MAX_LINE: Final = 500
 MAX_LAUNCHES: Final = 50
 MAX_PEOPLE: Final = 20
@@ -138,9 +139,11 @@ def _summary(said: Notification) -> str:
 
 def _details(said: Notification, alert: Alert) -> dict[str, Any]:
     also = template.others(said)[:MAX_OTHERS]
+    done = [fit(line, MAX_LINE) for line in template.done(said.measures)[:MAX_DONE]]
     return {
         **dict(template.dollars(alert)),
         "Since": template.since(alert),
+        **({"Done about it": done} if done else {}),
         "Why": template.drivers(alert),
         "Traces": template.traces(alert),
         "Where": template.top(alert),

@@ -17,6 +17,8 @@ from service.notify.tidings import Tidings
 
 MAX_RECORDS: Final = 20
 """Alerts whose whole records are sent; of the others the fingerprint, kind, workflow and cost."""
+MAX_MEASURES: Final = 10
+"""Throttle events of one alert: the newest."""
 
 
 def body(said: Notification) -> bytes:
@@ -84,6 +86,9 @@ def _line(line: Line, *, whole: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"change": line.change, "fingerprint": alert.fingerprint}
     if line.acknowledgement is not None:
         found["acknowledged_by"] = line.acknowledgement.author
+    if line.measures and whole:
+        newest = sorted(line.measures, key=lambda event: event.at)[-MAX_MEASURES:]
+        found["measures"] = [orjson.Fragment(event.to_json()) for event in newest]
     if whole:
         found["alert"] = orjson.Fragment(alert.to_json())
     else:

@@ -14,6 +14,7 @@ from schemas.catalog import EXAMPLES
 from schemas.control import ConfigChange, Control
 from schemas.decode import validate
 from schemas.notifications import Acknowledgement, NotificationLogEntry
+from schemas.throttles import ThrottleChange, ThrottleEvent
 from service.notify.acknowledgements import Acknowledgements
 from service.notify.board import Source
 from service.notify.changes import ChangeBox
@@ -160,6 +161,12 @@ def largest(text: str = "&") -> Alert:
     )
 
 
+def measure(change: ThrottleChange = "started", at: datetime = NOW, **changed: Any) -> ThrottleEvent:
+    """The catalog's example of something that was done about the catalog's alert."""
+    event = validate(ThrottleEvent, EXAMPLES["throttle-event"])
+    return event.model_copy(update={"change": change, "at": at, "since": NOW, **changed})
+
+
 def line(of: Alert, change: Change | None = Change.JOINED) -> Line:
     return Line(of, Change.RESOLVED if of.status == "resolved" else change)
 
@@ -240,6 +247,7 @@ class Scene:
         self.log: dict[str, NotificationLogEntry] = {}
         self.topic: list[tuple[Alert, datetime]] = []
         self.acknowledgements: list[Acknowledgement] = []
+        self.events: list[ThrottleEvent] = []
         self.written: list[ConfigChange] = []
         self.down: set[str] = set()
         self.out: list[Delivery] = []
@@ -272,6 +280,8 @@ class Scene:
         self.desk.reconfigure(self._book)
         for said in self.acknowledgements:
             self.desk.acknowledge(said)
+        for event in self.events:
+            self.desk.throttled(event)
         for offset in range(self._committed, len(self.topic)):
             alert, at = self.topic[offset]
             self.desk.accept(alert, Source(0, offset), at)
@@ -324,6 +334,13 @@ class Scene:
             said = Acknowledgement(**fields)
         self.acknowledgements.append(said)
         self.desk.acknowledge(said)
+        self.settle()
+
+    def throttle(self, *events: ThrottleEvent) -> None:
+        """Something was done about incidents, or undone."""
+        for event in events:
+            self.events.append(event)
+            self.desk.throttled(event)
         self.settle()
 
     def wait(self, seconds: float) -> None:

@@ -12,6 +12,7 @@ from schemas.alerts import Verdict
 from schemas.control import Cap, Escalation, Maintenance, Match, Owner, ReceiverPolicy, Route, Silence
 from schemas.decode import validate
 from schemas.feedback import Feedback
+from schemas.throttles import ThrottleChange
 from service.notify import template
 from service.notify.board import STALE, Source
 from service.notify.notification import NEWS, Change
@@ -386,13 +387,14 @@ def test_what_was_done_before_somebody_was_told_is_told_with_it() -> None:
 def test_who_can_update_what_was_said_is_told_what_was_done_and_that_it_was_undone() -> None:
     scene = Scene({"slack": "info", "mail": "info"}, wants={"slack": ACKS, "mail": NEWS})
     scene.say(alert())
-    for seconds, change in (
+    steps: list[tuple[float, ThrottleChange]] = [
         (2, "started"),
         (62, "stronger"),
         (300, "releasing"),
         (330, "faster"),
         (390, "released"),
-    ):
+    ]
+    for seconds, change in steps:
         scene.wait(seconds - (scene.now - NOW).total_seconds())
         scene.throttle(measure(change, scene.now))
         scene.restart()
@@ -416,7 +418,8 @@ def test_who_can_update_what_was_said_is_told_what_was_done_and_that_it_was_undo
 def test_a_dry_run_is_told_once_and_not_at_every_step() -> None:
     scene = slack(wants=ACKS)
     scene.say(alert())
-    for change in ("started", "stronger", "released"):
+    changes: tuple[ThrottleChange, ...] = ("started", "stronger", "released")
+    for change in changes:
         scene.wait(30)
         scene.throttle(measure(change, scene.now, mode="dry_run", spared_nanos=3_100_000_000))
     scene.wait(60)

@@ -15,19 +15,34 @@ from hypothesis import strategies as st
 from schemas.alerts import Alert
 from schemas.decode import decode
 from schemas.notifications import Acknowledgement
+from schemas.throttles import Scope, ThrottleEvent
 from service.demo import vendor_rules
 from service.notify.notification import Change, HeldBack, Line, Links, Notification
 from service.notify.pagerduty import render as pagerduty
 from service.notify.slack import render as slack
 from service.notify.webhook import render as webhook
 from service.notify.webhook.render import headers, signature
-from tests.service.notify.support import NOW, alert, alerts, largest, resolved, told
+from tests.service.notify.support import NOW, alert, alerts, largest, measure, resolved, told
 
 GOLDEN = Path(__file__).parent / "golden"
 KEY = "0123456789abcdef0123456789abcdef"
 LINKS = Links("https://tide.example/incidents/9f2c64b1d0aa4e17", "https://wiki.example/loops")
 TAKEN = Acknowledgement(fingerprint="9f2c64b1d0aa4e17", author="ada <ops>", at=NOW, via="cli")
-
+DONE = (
+    measure("barred", scope=Scope(kind="customer", value="acme"), proposal="a", why="protected"),
+    measure("started", NOW + timedelta(seconds=2)),
+    measure(
+        "stronger",
+        NOW + timedelta(seconds=1),
+        scope=Scope(kind="model", value="gpt-4o"),
+        action="downgrade",
+        mode="dry_run",
+        rule="cheaper",
+        proposal="b",
+        spared_nanos=3_100_000_000,
+    ),
+)
+STOPPED = alert()
 HOSTILE = alert(
     severity="warning",
     workflow="<!channel> & *friends*",
@@ -64,6 +79,12 @@ CASES: dict[str, Notification] = {
         sequence=2,
         changes=frozenset({Change.ACKNOWLEDGED}),
         firing=(Line(alert(), Change.ACKNOWLEDGED, TAKEN),),
+    ),
+    "loop-is-stopped": told(
+        STOPPED,
+        sequence=2,
+        changes=frozenset({Change.THROTTLED}),
+        firing=(Line(STOPPED, Change.THROTTLED, None, DONE),),
     ),
     "digest-of-a-storm": told(
         *(alert(fingerprint=f"s{n}", workflow=f"agent-{n}") for n in range(40)),
@@ -129,6 +150,15 @@ def test_no_alerts_break_a_rule_of_pagerduty(said: Notification) -> None:
     assert vendor_rules.pagerduty(request.path, request.body, KEY) == []
 
 
+def _done(character: str) -> tuple[ThrottleEvent, ...]:
+    """More than fits, of texts that are too long."""
+    label = character * 200
+    scope = Scope(kind="customer", value=label, workflow=label)
+    return tuple(
+        measure("ended", scope=scope, rule=label, proposal=f"{n}", why=character * 4_000) for n in range(50)
+    )
+
+
 @pytest.mark.parametrize("character", ["&", "<", "😀", '"', "\\", "W", "`", "\u202e", "\u00a0"])
 def test_alerts_of_nothing_but_long_characters_fit(character: str) -> None:
     longest = largest(character)
@@ -136,6 +166,7 @@ def test_alerts_of_nothing_but_long_characters_fit(character: str) -> None:
     for said in (
         told(longest, links=links),
         told(*(longest.model_copy(update={"fingerprint": str(n)}) for n in range(200)), links=links),
+        told(longest, links=links, firing=(Line(longest, Change.THROTTLED, None, _done(character)),)),
     ):
         assert vendor_rules.slack(slack.render(said), "application/json") == []
         request = pagerduty.render(said, KEY)
