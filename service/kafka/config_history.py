@@ -11,8 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 from uuid import uuid4
@@ -21,14 +20,12 @@ from aiokafka import ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from schemas.control import ConfigChange
-from schemas.decode import decode
-from schemas.reasons import Refused
 from schemas.topics import CONFIG_HISTORY
 from service.errors import BrokerUnavailable, TopicsMissing
 from service.kafka.clients import producer, started
 from service.kafka.config_change import Change, Intent, history_entry
 from service.kafka.config_topic import Standing
-from service.kafka.replays import since
+from service.kafka.config_trail import each_once, recorded
 from service.runtime import metrics
 from service.runtime.clock import Clock
 from service.settings import KafkaSettings
@@ -47,24 +44,14 @@ async def history(kafka: KafkaSettings, now: Standing | None = None) -> list[Con
     ------
     BrokerUnavailable
     """
-    recorded: list[ConfigChange] = []
+    known: list[ConfigChange] = []
     try:
-        recorded, _ = await _recorded(kafka, 0)
+        known, _ = await recorded(kafka, 0)
     except TopicsMissing:
         if now is None:
             raise
     shown = [] if now is None else [_seen(change, "config topic") for change in now.changes]
-    return each_once([*recorded, *shown])
-
-
-def each_once(entries: Iterable[ConfigChange]) -> list[ConfigChange]:
-    """In the order of the config topic. Of two entries about the same, the one that knows who it was."""
-    found: dict[_Identity, ConfigChange] = {}
-    for entry in entries:
-        identity = (entry.offset, entry.written_at)
-        if entry.command != "seen" or identity not in found:
-            found[identity] = entry
-    return [found[identity] for identity in sorted(found, key=lambda i: (i[1], i[0]))]
+    return each_once([*known, *shown])
 
 
 class Scribe:
@@ -101,7 +88,7 @@ class Scribe:
                 await self._clock.sleep(_RETRY_S)
 
     async def _record(self, changes: Sequence[Change]) -> None:
-        entries, self._read_to = await _recorded(self._kafka, self._read_to)
+        entries, self._read_to = await recorded(self._kafka, self._read_to)
         self._known.update((entry.offset, entry.written_at) for entry in entries)
         missing = [change for change in changes if (change.offset, change.at) not in self._known]
         if not missing:
@@ -117,19 +104,3 @@ class Scribe:
 
 def _seen(change: Change, by: str) -> ConfigChange:
     return history_entry(change, Intent("seen", by=by), uuid4().hex[:16])
-
-
-async def _recorded(kafka: KafkaSettings, start: int) -> tuple[list[ConfigChange], int]:
-    """The entries from an offset of the trail on, and the offset to go on from."""
-    entries: list[ConfigChange] = []
-    async with aclosing(since(kafka, {(kafka.topic(CONFIG_HISTORY), 0): start})) as batches:
-        async for batch in batches:
-            for record in batch:
-                start = record.offset + 1
-                try:
-                    entries.append(decode(ConfigChange, record.value))
-                except Refused as refused:
-                    _LOG.warning(
-                        "unreadable record at offset %d of %s: %s", record.offset, record.topic, refused
-                    )
-    return entries, start

@@ -34,6 +34,7 @@ from service.errors import Fenced, Stalled, TopicsMissing
 from service.kafka.clients import require_topics, transactional_producer, unavailable
 from service.kafka.config_change import Change, Intent, history_entry
 from service.kafka.config_fold import ConfigFold
+from service.kafka.config_trail import unshadow
 from service.kafka.reader import read
 from service.kafka.replays import since
 from service.rules.config import ConfigBook
@@ -97,6 +98,7 @@ async def standing(kafka: KafkaSettings) -> Standing:
                     fold.take(record)
                 except Refused:
                     continue  # as every worker does; each has reported it
+    await unshadow(kafka, fold)
     end = changes[-1].offset + 1 if changes else 0
     return Standing(fold.book, dict(fold.refused), changes, end, fold.signatures)
 

@@ -6,7 +6,8 @@ reads it from the beginning when it starts.
 
 1. Read from the beginning into a new, empty book.
 2. A record that is refused leaves the book as it is, and is reported once on `config-rejections`.
-3. At the end offset as of the start, put what holds by now in force: the view is ready.
+3. At the end offset as of the start, put what holds by now in force: the view is ready. What compaction has
+   removed because a refused record came after it is found again in the audit trail.
 4. Follow: each accepted record makes a new book, and so does each date of a record when its time comes.
 5. When reading fails, begin again at 1. with the old book in force until the new one has caught up; so a topic
    that was deleted, truncated or made again cannot leave a mixture.
@@ -31,6 +32,7 @@ from service.errors import BrokerUnavailable, SettingsError
 from service.kafka.clients import consumer, producer, require_topics, started, unavailable
 from service.kafka.config_fold import ConfigFold, key_of
 from service.kafka.config_history import Scribe
+from service.kafka.config_trail import unshadow
 from service.kafka.reader import read
 from service.rules.config import ConfigBook
 from service.runtime import metrics
@@ -163,7 +165,9 @@ class ConfigView:
                 for record in batch.get(partition, ()):
                     self._take(fold, record)
                 # Positions and not records tell the end: the last offset may be a transaction marker.
-                caught_up = caught_up or await reader.position(partition) >= end
+                if not caught_up and await reader.position(partition) >= end:
+                    await unshadow(self._kafka, fold)
+                    caught_up = True
                 if caught_up:
                     self._put_in_force(fold.book.at(self._clock.now()))
                 if self._health is not None:

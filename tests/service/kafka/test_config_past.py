@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from schemas.control import ConfigChange
 from schemas.topics import CONFIG
 from service.kafka.config_change import Change, Intent, history_entry
-from service.kafka.config_history import each_once
 from service.kafka.config_past import book_at
+from service.kafka.config_trail import each_once
 from service.rules.config import ConfigBook
 from service.rules.config_signature import HEADER, sign
 from service.settings import ConfigKey, KafkaSettings

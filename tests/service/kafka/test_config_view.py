@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from schemas.control import ConfigRejection
 from schemas.decode import decode
-from schemas.topics import CONFIG, CONFIG_REJECTIONS
+from schemas.topics import CONFIG, CONFIG_HISTORY, CONFIG_REJECTIONS
 from service.errors import BrokerUnavailable, SettingsError, TopicsMissing
 from service.kafka import producer, started
 from service.kafka.config_view import ConfigView
@@ -202,21 +202,26 @@ async def test_compaction_changes_neither_book_nor_version(broker: EmbeddedBroke
         "max.compaction.lag.ms": "100",
     }
     await create_topics(broker.bootstrap, {kafka.topic(CONFIG): 1}, eager)
-    await create_topics(broker.bootstrap, {kafka.topic(CONFIG_REJECTIONS): 1})
+    await create_topics(broker.bootstrap, {kafka.topic(t): 1 for t in (CONFIG_HISTORY, CONFIG_REJECTIONS)})
     async with sending(kafka) as send, view(kafka) as old:
+        await send("tuning/kept", tuning("kept", 1.0))
+        await send("tuning/kept", tuning("kept", -1.0))
         for pending_s in range(20):
             await send("tuning/all", tuning("all", float(pending_s)))
         await send("tuning/gone", tuning("gone", 1.0))
         await send("tuning/gone", None)
         async with asyncio.timeout(PATIENCE_S):
             # Segments roll when something is written to them.
-            while len(await read_all(kafka.bootstrap_servers, kafka.topic(CONFIG))) > 5:
+            while len(await read_all(kafka.bootstrap_servers, kafka.topic(CONFIG))) > 6:
                 await asyncio.sleep(0.5)
                 await send("tuning/all", tuning("all", 99.0))
-        await asyncio.sleep(0.5)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(await read_all(kafka.bootstrap_servers, kafka.topic(CONFIG_HISTORY))) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.2)
         async with view(kafka) as late:
             await until(lambda: late.book.version == old.book.version)
-            assert set(late.book.records) == {"tuning/all"}
+            # The trail has the one that a refused record came after.
+            assert set(late.book.records) == {"tuning/all", "tuning/kept"}
 
 
 async def test_without_its_topic_the_view_does_not_start(broker: EmbeddedBroker, topic_prefix: str) -> None:
