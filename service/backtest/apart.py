@@ -14,7 +14,7 @@ from __future__ import annotations
 import multiprocessing
 import traceback
 from array import array
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Final
@@ -133,6 +133,10 @@ class Apart(Sides):
         else:
             shares = [self._all[i :: self._count] for i in range(self._count)]
         self._workers = [_Worker(self._candidates, share, self._only) for share in shares]
+        # The busiest first, so that all have about as much to do: who is busy early mostly stays so.
+        known = Counter(whose for whose, _ in self._held_back if whose is not None)
+        for whose, records in known.most_common():
+            self._workers[self._place(whose)].expected += records
         for key, message in self._held_back:
             self._hand(key, message)
         self._held_back = []
@@ -142,14 +146,17 @@ class Apart(Sides):
             for worker in self._workers:
                 worker.take(message)
             return
-        place = self._whose.get(key)
-        if place is None:
-            # Whoever had least so far.
-            place = min(range(len(self._workers)), key=lambda i: (self._workers[i].taken, i))
-            self._whose[key] = place
-        worker = self._workers[place]
+        worker = self._workers[self._place(key)]
         worker.taken += 1
         worker.take(message)
+
+    def _place(self, key: str) -> int:
+        """Whose workflow it is: at first sight, that of whoever has least to do so far."""
+        place = self._whose.get(key)
+        if place is None:
+            had = [max(worker.taken, worker.expected) for worker in self._workers]
+            place = self._whose[key] = had.index(min(had))
+        return place
 
     def judged(self) -> Judged:
         """What it came to: call it once. Raises WorkerDied."""
@@ -207,7 +214,7 @@ class _Worker:
         # Or its end would not be noticed while we hold the other one.
         theirs.close()
         self._waiting: list[Message] = []
-        self.taken = 0
+        self.taken = self.expected = 0
 
     def take(self, message: Message) -> None:
         """Raises WorkerDied."""

@@ -71,13 +71,14 @@ async def test_backtest_and_shadow_say_what_the_live_path_has_said(
     summary = said[-1]
     assert (summary["gained"], summary["lost"], summary["changed"]) == ([], [], [])
     assert summary["unchanged"] == sum(s["by"] == "live" for s in said) >= 1
-    as_judged = await _backtest(env, "--config", str(silent), "--from", "rollups")
+    as_judged = await _backtest(env, "--config", str(silent), "--from", "rollups", "--processes", "2")
     assert _listed(as_judged["lost"]) == live
     assert as_judged["history"]["events"] == len(events)
     assert as_judged["candidate"]["alerts"] == 0
     unchanged = await _backtest(env, "--config", str(same))
     assert _listed(p["live"] for p in unchanged["unchanged"]) == live
-    from_events = await _backtest(env, "--config", str(silent), "--from", "cost-events", "--since", "3650d")
+    events_again = ("--from", "cost-events", "--since", "3650d", "--processes", "2")
+    from_events = await _backtest(env, "--config", str(silent), *events_again)
     # Folded again, in other batches than when they came: the same incidents, told to within a bucket.
     again = _listed(from_events["lost"])
     assert [told[1:4] for told in again] == [told[1:4] for told in live]
