@@ -162,10 +162,11 @@ def _bucket(state: WorkflowState, start: int) -> Bucket | None:
     if start <= newest - RING * BUCKET_SECONDS:
         return None
     bucket = Bucket(start)
-    # Late for its bucket: its windows have been judged without it.
-    bucket.closed = bool(state.buckets) and any(b.closed and b.start > start for b in state.buckets)
     state.buckets.append(bucket)
-    state.buckets.sort(key=lambda b: b.start)
+    if start < newest:
+        # Late for its bucket: its windows have been judged without it.
+        bucket.closed = any(b.closed and b.start > start for b in state.buckets)
+        state.buckets.sort(key=lambda b: b.start)
     keep = max(newest, start) - RING * BUCKET_SECONDS
     # An open bucket waits for its watermark beyond the ring, but not for ever: a source partition that is stuck
     # must not grow the state. What is given up is a judgement, never money.
