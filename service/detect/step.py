@@ -125,8 +125,13 @@ def due(state: WorkflowState, book: ConfigBook) -> float:
     times = [incident.due(config) for incident in state.incidents.values()]
     if state.launch is not None:
         times.append(state.launch.ends)
-    if (first := next((b.end for b in state.buckets if not b.closed), None)) is not None:  # they are in order
-        times.append(float(first))
+    first = None
+    for bucket in reversed(state.buckets):  # they are in order, and are closed in order
+        if bucket.closed:
+            break
+        first = bucket
+    if first is not None:
+        times.append(float(first.end))
     if (alarm := silence_due(state, config)) is not None:
         times.append(alarm)
     if not times and state.traces:  # with anything else to wait for, idle traces are seen then
