@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
 import yaml
 
 from service.settings import ROLES, HealthSettings
-from tests.deploy.files import compose, declared_series, labels_in, read, series_in
+from tests.deploy.files import ROOT, compose, declared_series, labels_in, read, series_in
+from tests.support.debian import program
 
 SERIES = declared_series()
 CONFIG: dict[str, Any] = yaml.safe_load(read("deploy/prometheus/prometheus.yml"))
@@ -132,3 +134,14 @@ def test_the_dashboard_shows_spend_events_lag_alerts_and_throttles() -> None:
     for name in ("ingest_cost_usd_total", "ingest_events_total", "ingest_lag_records", "detect_alerts_total",
                  "throttles_commands_total", "notify_sends_total"):  # fmt: skip
         assert f"tidegate_{name}" in shown
+
+
+def test_prometheus_itself_takes_them() -> None:
+    command = program("prometheus", "promtool")
+    if command is None:
+        pytest.skip("no promtool on the path, and Debian's package is not to be had")
+    for arguments in ("check rules rules.yml", "test rules rules.test.yml", "check config prometheus.yml"):
+        said = subprocess.run(
+            [*command, *arguments.split()], cwd=ROOT / "deploy" / "prometheus", capture_output=True, text=True
+        )
+        assert said.returncode == 0, said.stdout + said.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -28,6 +27,7 @@ from service.notify.receiver import Delivered, Final, Result, Retry
 from service.runtime.clock import SystemClock
 from tests.service.notify.support import NOW, alert, alerts, largest, line, resolved, told
 from tests.service.notify.test_rendering import CASES, golden
+from tests.support.debian import program
 
 RESEND = timedelta(seconds=60)
 JSON = "application/json"
@@ -132,10 +132,10 @@ async def test_a_daily_digest_is_no_alert(vendors: LocalReceivers) -> None:
 
 @asynccontextmanager
 async def alertmanager(folder: Path) -> AsyncIterator[str]:
-    """Debian's, or any other on the path, alone and on a free port."""
-    binary = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
-    if binary is None:
-        pytest.skip("no Alertmanager on the path: apt-get install prometheus-alertmanager")
+    """Debian's, alone and on a free port."""
+    command = program("prometheus-alertmanager", "prometheus-alertmanager")
+    if command is None:
+        pytest.skip("no Alertmanager on the path, and Debian's package is not to be had")
     config = folder / "alertmanager.yml"
     config.write_text("route: {receiver: nobody}\nreceivers: [{name: nobody}]\n")
     with socket.socket() as free:
@@ -144,7 +144,7 @@ async def alertmanager(folder: Path) -> AsyncIterator[str]:
     arguments = ["--cluster.listen-address=", f"--web.listen-address=127.0.0.1:{port}",
                  f"--storage.path={folder}", f"--config.file={config}"]  # fmt: skip
     with (folder / "log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(binary, *arguments, stdout=log, stderr=log)
+        process = await asyncio.create_subprocess_exec(*command, *arguments, stdout=log, stderr=log)
     url = f"http://127.0.0.1:{port}"
     try:
         async with httpx.AsyncClient(trust_env=False) as client:
