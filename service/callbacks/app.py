@@ -11,8 +11,10 @@ from typing import Final
 
 import httpx
 
+from schemas.feedback import Feedback
 from schemas.throttles import ThrottleEvent
 from schemas.topics import ACKNOWLEDGEMENTS, CONFIG, CONFIG_HISTORY, FEEDBACK, THROTTLE_EVENTS
+from service.callbacks.hearsay import Hearsay
 from service.callbacks.post import NAME, Post
 from service.callbacks.records import KafkaRecords
 from service.callbacks.replies import Replies
@@ -70,6 +72,10 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
         )
         await stack.enter_async_context(view)
         records = KafkaRecords(kafka, sender, clock)
+        hearsay = Hearsay(records.settle, clock)
+        # Only from now on: what somebody has taken back since must not come into force again.
+        said = TopicView(kafka, kafka.topic(FEEDBACK), Feedback, hearsay.hear, since=clock.now())
+        await stack.enter_async_context(said)
         post = Post(asked, secrets, records, measures, Replies(client, asked.slack_hooks), clock)
         stack.push_async_callback(post.end)
         site = post.site()
@@ -83,7 +89,7 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
             site.told, scheme, asked.host, port, health_port,
         )  # fmt: skip
         try:
-            await until_one_ends(_beat(health, clock, stop), view.failed())
+            await until_one_ends(_beat(health, clock, stop), view.failed(), said.failed(), hearsay.run())
         finally:
             health.set_ready(NAME, False, "closing")
 

@@ -16,7 +16,7 @@ from service.errors import Fenced
 from service.kafka import Producer
 from service.kafka.config_change import Intent
 from service.kafka.config_topic import Standing, commit
-from service.kafka.feedback import judge
+from service.kafka.feedback import judge, settle
 from service.rules.config import control_key
 from service.runtime.clock import Clock
 from service.settings import KafkaSettings
@@ -61,6 +61,10 @@ class KafkaRecords:
             return None if stands is None else stands.reason
 
         return await self._alone(say)
+
+    async def settle(self, said: Feedback) -> bool:
+        """Put into effect what somebody else wrote to the topic of feedback. Whether anything was left to do."""
+        return await self._alone(lambda: settle(self._kafka, said, self._clock, by=_ROLE))
 
     async def apply(self, records: Sequence[Control], author: str, reason: str) -> None:
         wanted = {control_key(record): record for record in records}

@@ -12,9 +12,8 @@ from schemas.reasons import Refused
 from schemas.topics import FEEDBACK
 from service.kafka.clients import producer, started
 from service.kafka.config_change import Intent
-from service.kafka.config_topic import Standing, commit
+from service.kafka.config_topic import Standing, commit, standing
 from service.kafka.reader import read
-from service.rules.config import control_key
 from service.rules.feedback import WINDOW, tuning, tuning_name
 from service.runtime.clock import Clock
 from service.settings import KafkaSettings
@@ -47,23 +46,54 @@ async def judge(
     everything = await _said(kafka, now - WINDOW)
     wanted: Tuning | None = None
 
-    def decide(standing: Standing) -> dict[str, bytes | None]:
+    def decide(stands: Standing) -> dict[str, bytes | None]:
         nonlocal wanted
-        key = f"tuning/{tuning_name(said.workflow)}"
-        without = (
-            standing.book.apply(key, None, standing.end) if key in standing.book.records else standing.book
-        )
-        wanted = tuning(said.workflow, without.at(now).workflow(said.workflow), everything, now)
-        if standing.book.records.get(key) == wanted:
-            return {}
-        if wanted is None:
-            return {key: None}
-        return {control_key(wanted): wanted.to_json()}
+        wanted = _wanted(stands, said.workflow, everything, now)
+        return _missing(stands, said.workflow, wanted)
 
     what = "nothing any more" if withdrawn else said.worth
     reason = f"{said.author} said {what} of {said.fingerprint}"
     await commit(kafka, Intent(author=said.author, reason=reason, by=by), decide, clock)
     return wanted
+
+
+async def settle(kafka: KafkaSettings, said: Feedback, clock: Clock, *, by: str) -> bool:
+    """Put into effect what somebody else wrote to the topic. Returns whether there was anything left to do.
+
+    Looks first and changes the configuration only where it must: another command that is at work is not disturbed.
+    Raises as `judge` does.
+    """
+    now = clock.now()
+    everything = await _said(kafka, now - WINDOW)
+
+    def decide(stands: Standing) -> dict[str, bytes | None]:
+        wanted = _wanted(stands, said.workflow, everything, now)
+        return _missing(stands, said.workflow, wanted)
+
+    if not decide(await standing(kafka)):
+        return False
+    reason = f"{said.author} said {said.worth} of {said.fingerprint}"
+    await commit(kafka, Intent(author=said.author, reason=reason, by=by), decide, clock)
+    return True
+
+
+def _key(workflow: str) -> str:
+    return f"tuning/{tuning_name(workflow)}"
+
+
+def _wanted(stands: Standing, workflow: str, said: list[Feedback], now: datetime) -> Tuning | None:
+    """The tuning that should stand by all that was said."""
+    key, book = _key(workflow), stands.book
+    without = book.apply(key, None, stands.end) if key in book.records else book
+    return tuning(workflow, without.at(now).workflow(workflow), said, now)
+
+
+def _missing(stands: Standing, workflow: str, wanted: Tuning | None) -> dict[str, bytes | None]:
+    """What is to be written for that."""
+    key = _key(workflow)
+    if stands.book.records.get(key) == wanted:
+        return {}
+    return {key: None if wanted is None else wanted.to_json()}
 
 
 async def _said(kafka: KafkaSettings, since: datetime) -> list[Feedback]:

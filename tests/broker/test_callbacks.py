@@ -17,6 +17,7 @@ from schemas.feedback import Feedback
 from schemas.notifications import Acknowledgement
 from schemas.throttles import ThrottleEvent
 from schemas.topics import ACKNOWLEDGEMENTS, CONFIG, CONFIG_HISTORY, FEEDBACK, THROTTLE_EVENTS
+from service.callbacks import hearsay
 from service.callbacks.app import run
 from service.kafka import producer, started
 from service.kafka.admin import create_topics
@@ -55,8 +56,8 @@ async def open_role(settings: Settings) -> AsyncIterator[Any]:
         await asyncio.wait_for(role, PATIENCE_S)
 
 
-async def test_what_people_answer_is_on_the_topics_once(broker: EmbeddedBroker, topic_prefix: str) -> None:
-    settings = Settings.model_validate(
+def configured(broker: EmbeddedBroker, topic_prefix: str) -> Settings:
+    return Settings.model_validate(
         {
             "kafka": {
                 "bootstrap_servers": broker.bootstrap,
@@ -74,6 +75,10 @@ async def test_what_people_answer_is_on_the_topics_once(broker: EmbeddedBroker, 
             "health": {"port": -1},
         }
     )
+
+
+async def test_what_people_answer_is_on_the_topics_once(broker: EmbeddedBroker, topic_prefix: str) -> None:
+    settings = configured(broker, topic_prefix)
     kafka = settings.kafka
     await create_topics(settings)
     throttle = validate(ThrottleEvent, EXAMPLES["throttle-event"]).model_copy(
@@ -107,3 +112,21 @@ async def test_what_people_answer_is_on_the_topics_once(broker: EmbeddedBroker, 
     }
     said = await read_all(broker.bootstrap, kafka.topic(FEEDBACK))
     assert len({Feedback.from_json(record.value).to_json() for record in said}) == 1
+
+
+async def test_feedback_that_others_put_on_its_topic_comes_into_effect(
+    broker: EmbeddedBroker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hearsay, "WAIT_S", 0.1)
+    settings = configured(broker, topic_prefix)
+    kafka = settings.kafka
+    await create_topics(settings)
+    said = validate(Feedback, EXAMPLES["feedback"]).model_copy(update={"at": SystemClock().now()})
+    async with open_role(settings), started(producer(kafka, client_id="test"), kafka) as sender:
+        await sender.send_and_wait(kafka.topic(FEEDBACK), said.to_json(), key=said.fingerprint.encode())
+        async with asyncio.timeout(PATIENCE_S):
+            while not (found := list((await standing(kafka)).book.records.values())):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    [tuning] = found
+    assert isinstance(tuning, Tuning)
+    assert [answer.fingerprint for answer in tuning.settings.answers or []] == [said.fingerprint]
