@@ -31,7 +31,7 @@ def main() -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workflows", type=int, default=50)
-    parser.add_argument("--calls", type=int, default=500_000, help="About so many in all.")
+    parser.add_argument("--calls", type=int, default=1_000_000, help="About so many in all.")
     parser.add_argument("--seed", type=int, default=5)
     parser.add_argument("--processes", type=int, default=None)
     parser.add_argument(

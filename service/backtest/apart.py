@@ -41,8 +41,9 @@ _PATIENCE_S: Final = 5.0
 
 Message = tuple[int, bytes | float, int, float, int]
 """Number of the record, value, offset, timestamp, partition. An instant as value: what holds from then on."""
-Note = tuple[int, str, int, Alert]
-"""Number of the record, whose alert, place of the configuration among all, the alert."""
+Note = tuple[int, str, int, bytes]
+"""Number of the record, whose alert, place of the configuration among all, the alert as on its topic: there are
+thousands of what goes on for days, and as objects they would be ten times as large."""
 
 
 class Juror:
@@ -61,7 +62,7 @@ class Juror:
                 continue
             heard = self._panel.take(_read(value), offset, timestamp, partition)
             for place, alerts in zip(self._places, heard, strict=True):
-                self.notes += [(number, key_of(alert), place, alert) for alert in alerts]
+                self.notes += [(number, key_of(alert), place, alert.to_json()) for alert in alerts]
 
 
 class Apart(Sides):
@@ -191,8 +192,8 @@ class Apart(Sides):
 
     def _hear_until(self, number: int, notes: Sequence[Note], heard: int) -> int:
         while heard < len(notes) and notes[heard][0] < number:
-            _, _, place, alert = notes[heard]
-            self.sides[place].hear([alert])
+            _, _, place, noted = notes[heard]
+            self.sides[place].hear([Alert.__pydantic_validator__.validate_python(orjson.loads(noted))])
             heard += 1
         return heard
 
