@@ -34,8 +34,8 @@ from service.runtime.garbage import collect_rarely
 
 _CHUNK: Final = 256
 """Records that are handed over at once: some 200 kB, about as much as a pipe holds."""
-FEW: Final = 20_000
-"""Records that are judged sooner than a process has started."""
+FEW: Final = 10_000
+"""Records from which on processes are worth their start, and from which it shows which workflows are busy."""
 _PATIENCE_S: Final = 5.0
 """For a process that has closed its pipe to say with what status it ends."""
 
