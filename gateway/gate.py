@@ -93,6 +93,13 @@ class Gate:
                 account.settle(held, cost_nanos, tokens, now)
         return True
 
+    def give_back(self, ticket: Ticket) -> None:
+        """Return what is held for a call that may never be settled; its cost counts all the same if it is."""
+        with self._lock:
+            if ticket in self._reserved:
+                del self._reserved[ticket]
+                self._let_go(ticket)
+
     def obey(self, command: ThrottleCommand) -> ThrottleAck:
         """Take a command in, and say what became of it. Any order and any number of times come to the same."""
         now, wall = self._monotonic(), self._clock.now()
@@ -212,10 +219,13 @@ class Gate:
         """
         while self._reserved and (ticket := next(iter(self._reserved))).until <= now:
             del self._reserved[ticket]
-            for account, held in zip(ticket.accounts, ticket.held, strict=True):
-                account.held -= held
-            ticket.held = [0] * len(ticket.held)
-            self._counts["given_up"] += 1
+            self._let_go(ticket)
+
+    def _let_go(self, ticket: Ticket) -> None:
+        for account, held in zip(ticket.accounts, ticket.held, strict=True):
+            account.held -= held
+        ticket.held = [0] * len(ticket.held)
+        self._counts["given_up"] += 1
 
     def _ack(self, command_id: str, answer: Answer) -> ThrottleAck:
         return ThrottleAck(

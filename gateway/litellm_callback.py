@@ -23,6 +23,7 @@ import logging
 import sys
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -45,6 +46,8 @@ from gateway.ticket import Ticket
 
 _MAX_TICKETS: Final = 100_000
 _MAX_UNKNOWN: Final = 1_000
+_LOGGED_S: Final = 5.0
+"""By then LiteLLM has logged a request that has ended: it does so aside."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -206,8 +209,15 @@ class Tidegate(CustomLogger):
         # A client may name its calls itself, twice the same: the first of them is not held on to for that.
         self.gate.settle(self._tickets.pop(call_id, None))
         self._tickets[call_id] = ticket
+        if (request := asyncio.current_task()) is not None:
+            request.add_done_callback(partial(self._request_ended, ticket))
         if len(self._tickets) > _MAX_TICKETS:
             self.gate.settle(self._tickets.popitem(last=False)[1])
+
+    def _request_ended(self, ticket: Ticket, request: asyncio.Task[Any]) -> None:
+        """LiteLLM tells nobody of some calls, as when the client leaves just before the answer begins."""
+        if ticket.open:
+            request.get_loop().call_later(_LOGGED_S, self.gate.give_back, ticket)
 
     def _settle(self, call_id: object, cost_nanos: int, tokens: int) -> None:
         self.gate.settle(self._tickets.pop(str(call_id), None), cost_nanos, tokens)

@@ -228,6 +228,20 @@ def test_a_reservation_that_nobody_settles_is_given_up_and_its_cost_counts_if_it
     assert the_gate.left("b") == 1_000 - 30 - 900
 
 
+def test_what_is_held_can_be_given_back_before_it_is_known_what_the_call_spent() -> None:
+    the_gate, _ = gate()
+    the_gate.take(snapshot(reserve=900))
+    ticket = the_gate.decide(CALL).ticket
+    assert ticket is not None
+    the_gate.give_back(ticket)
+    the_gate.give_back(ticket)
+    assert the_gate.left("b") == 1_000
+    assert the_gate.settle(ticket, 30)
+    assert the_gate.left("b") == 1_000 - 30
+    the_gate.give_back(ticket)
+    assert the_gate.left("b") == 1_000 - 30
+
+
 def test_two_hundred_at_once_cannot_slip_through_a_budget_that_reserves() -> None:
     the_gate, _ = gate()
     the_gate.take(snapshot(limit=10_000, reserve=100))

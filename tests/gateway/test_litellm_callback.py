@@ -162,6 +162,24 @@ async def test_a_request_that_is_given_up_gives_back_what_was_held(callback: Any
     assert callback.gate.left("b") == 1_000
 
 
+async def test_a_request_of_which_nothing_is_logged_gives_back_what_was_held_a_moment_after_its_end(
+    callback: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["gateway.litellm_callback"], "_LOGGED_S", 0.1)
+    callback.gate.take(snapshot(reserve=400))
+    for call_id in ("left", "logged"):
+        await asyncio.create_task(pre_call(callback, request(call_id)))
+    # What is logged in time is counted and not only let go.
+    await callback.async_log_success_event(logged("logged"), None, None, None)
+    assert callback.gate.left("b") == 1_000 - 400 - 100
+    async with asyncio.timeout(10):
+        while callback.gate.left("b") != 1_000 - 100:  # noqa: ASYNC110 - nothing announces it
+            await asyncio.sleep(0.01)
+    # What is logged late counts all the same.
+    await callback.async_log_success_event(logged("left"), None, None, None)
+    assert callback.gate.left("b") == 1_000 - 200
+
+
 async def test_a_client_that_leaves_while_it_is_slowed_gives_back_what_was_held(callback: Any) -> None:
     callback.gate.take(snapshot(reserve=100))
     callback.gate.obey(command(action=Slow(max_rps=0.5)))
