@@ -15,7 +15,8 @@ from service.settings import ROLES
 _HELP = """Streaming anomaly detection for AI API spend.
 
 Exit status: 0 done, 1 bad input, 2 bad settings or usage, 3 no broker or topic, 4 too many dead letters,
-5 state too large, 6 stalled, 7 topics or files differ, 8 a role died, 9 fenced, 10 config changed, 70 a bug."""
+5 state too large, 6 stalled, 7 topics or files differ, 8 a role died, 9 fenced, 10 config changed,
+11 a backtest's process died, 70 a bug."""
 
 _PLACES: Final[dict[str, Place]] = {
     "up": Place("roles", "up", "Run"),
