@@ -10,7 +10,8 @@ from schemas.feedback import WORTH
 from service.callbacks.post import PAGERDUTY, SLACK
 from service.callbacks.signatures import WINDOW_S
 from service.notify.alertmanager.render import LIVES
-from service.rules.feedback import MOST, WINDOW
+from service.rules.answers import MOST
+from service.rules.feedback import WINDOW
 from service.settings import AlertmanagerReceiver, CallbacksSettings, HealthSettings, ReceiverSettings
 from service.settings_sources import load
 
