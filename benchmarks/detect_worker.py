@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 
 from benchmarks.traffic import START_MS
 from detectors.protocol import Detector, Score, Window
+from detectors.unit_cost import UnitCost
 from schemas.rollups import Rollup, Tick
 from service.detect import state as codec
 from service.detect.clerk import read_rollup
@@ -23,7 +24,7 @@ _TRIALS: Final = 10_000
 
 
 class _Timed:
-    """A detector with a watch on its two verbs."""
+    """A detector with a watch on its two verbs, and on the question whether it is worth asking."""
 
     def __init__(self, inner: Detector, watch: Watch) -> None:
         object.__setattr__(self, "inner", inner)
@@ -39,6 +40,12 @@ class _Timed:
         begun = time.process_time()
         self.inner.learn(window, frozen=frozen)
         self.watch.note(f"{self.inner.name}.learn", time.process_time() - begun)
+
+    def may_speak(self, window: Window) -> bool:
+        begun = time.process_time()
+        may: bool = cast(UnitCost, self.inner).may_speak(window)
+        self.watch.note(f"{self.inner.name}.may_speak", time.process_time() - begun)
+        return may
 
     def __getattr__(self, name: str) -> Any:
         return getattr(object.__getattribute__(self, "inner"), name)

@@ -67,7 +67,7 @@ def test_looking_at_the_clock_inside_changes_nothing_but_the_time() -> None:
     assert timed.watch is not None
     looks = timed.watch.looks
     # What came late is looked at for its traces alone.
-    assert looks["live_trace.score"] > looks["unit_cost.score"] > 0.8 * stretch.rollups
+    assert looks["live_trace.score"] > looks["unit_cost.may_speak"] > 0.8 * stretch.rollups
     assert looks["live_trace.learn"] == looks["unit_cost.learn"] > 0
     assert 0 < sum(timed.watch.seconds().values()) < stretch.apply_s
 

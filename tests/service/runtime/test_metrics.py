@@ -16,7 +16,8 @@ def test_every_metric_is_named_for_its_role() -> None:
     assert len(names) > 40
     roles = "|".join(get_args(Role))
     for name in names:
-        assert re.fullmatch(rf"tidegate_({roles}|config)_[a-z0-9_]+", name)
+        # Several roles follow the configuration, and other topics that they need as a whole.
+        assert re.fullmatch(rf"tidegate_({roles}|config|view)_[a-z0-9_]+", name)
 
 
 def test_a_label_takes_so_many_values_and_no_more() -> None:
