@@ -73,6 +73,7 @@ async def run(settings: Settings, *, stop: asyncio.Event, clock: Clock | None = 
         await stack.enter_async_context(view)
         records = KafkaRecords(kafka, sender, clock)
         hearsay = Hearsay(records.settle, clock)
+        stack.push_async_callback(hearsay.end)
         # Only from now on: what somebody has taken back since must not come into force again.
         said = TopicView(kafka, kafka.topic(FEEDBACK), Feedback, hearsay.hear, since=clock.now())
         await stack.enter_async_context(said)

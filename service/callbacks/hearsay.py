@@ -26,6 +26,7 @@ class Hearsay:
         self._clock = clock
         self._heard: dict[str, Feedback] = {}
         self._news = asyncio.Event()
+        self._work: asyncio.Task[None] | None = None
 
     def hear(self, said: Feedback) -> None:
         """One record of the topic. All that was said of a workflow counts: the latest stands for it."""
@@ -38,16 +39,24 @@ class Hearsay:
             await self._news.wait()
             await self._clock.sleep(WAIT_S)
             self._news.clear()
-            heard, self._heard = self._heard, {}
-            for workflow, said in heard.items():
-                try:
-                    if await self._settle(said):
-                        _LOG.info(
-                            "feedback on %r is in effect: %s said %s", workflow, said.author, said.worth
-                        )
-                except (KafkaError, BrokerUnavailable, Fenced, Stalled) as error:
-                    _LOG.warning("feedback on %r is not in effect yet: %s", workflow, error)
-                    self._heard.setdefault(workflow, said)
+            # A change of the configuration that has begun is ended, also when nobody waits for it any more.
+            self._work = asyncio.create_task(self._settle_all())
+            await asyncio.shield(self._work)
             if self._heard:
                 await self._clock.sleep(_RETRY_S)
                 self._news.set()
+
+    async def end(self) -> None:
+        """Wait until what has begun is settled."""
+        if self._work is not None:
+            await asyncio.wait([self._work])
+
+    async def _settle_all(self) -> None:
+        heard, self._heard = self._heard, {}
+        for workflow, said in heard.items():
+            try:
+                if await self._settle(said):
+                    _LOG.info("feedback on %r is in effect: %s said %s", workflow, said.author, said.worth)
+            except (KafkaError, BrokerUnavailable, Fenced, Stalled) as error:
+                _LOG.warning("feedback on %r is not in effect yet: %s", workflow, error)
+                self._heard.setdefault(workflow, said)

@@ -47,5 +47,29 @@ async def test_what_is_heard_is_settled_once_for_each_workflow_and_again_if_it_f
     work = asyncio.create_task(hearsay.run())
     await asyncio.wait_for(done.wait(), 10)
     work.cancel()
+    await hearsay.end()
     assert settled == [("agent", "real"), ("chat", "expected")]
     assert clock.now() >= NOW + timedelta(seconds=2 * WAIT_S)
+
+
+async def test_what_has_begun_is_settled_before_the_end() -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    settled: list[str] = []
+
+    async def settle(said: Feedback) -> bool:
+        begun.set()
+        await go_on.wait()
+        settled.append(said.workflow)
+        return True
+
+    hearsay = Hearsay(settle, ManualClock(NOW))
+    hearsay.hear(feedback("agent"))
+    work = asyncio.create_task(hearsay.run())
+    await asyncio.wait_for(begun.wait(), 10)
+    work.cancel()
+    end = asyncio.create_task(hearsay.end())
+    await asyncio.sleep(0)
+    assert not end.done()
+    go_on.set()
+    await end
+    assert settled == ["agent"]
