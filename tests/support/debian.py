@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 _CACHE = Path(__file__).parents[2] / ".cache" / "debian"
-_PATIENCE_S = 120
+_PATIENCE_S = 40
 _THERE = 'mount --bind "$0" /usr/share && exec "$@"'
 
 
